@@ -1,0 +1,281 @@
+"""The command `synthenticity`: thin, lazy, and the only place that prints or ends the process.
+
+Results go to standard output, progress and messages to standard error. Exit codes: 0 good, 1 the
+check asked for failed, 2 a user's error (one line, no traceback), 130 interrupted. `--help`
+answers without importing torch. Options accept `-` and `_` alike.
+"""
+
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+
+from synthenticity import __version__
+from synthenticity.errors import SynthenticityError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from synthenticity.config import Config
+
+GOOD, CHECK_FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 130
+
+app = App(
+    name="synthenticity",
+    version=__version__,
+    help="Say how much of a text a machine wrote, and which words.",
+    help_epilogue="Every setting of a config may be given as an option: docs/configuration.md.",
+    result_action="return_value",
+)
+
+ConfigPath = Annotated[Path, Parameter(help="TOML file of settings, for example configs/tiny.toml")]
+Overrides = Annotated[str, Parameter(help="Any setting, for example --batch_size 32.")]
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
+
+
+def main() -> None:
+    """Run the command line and end the process with its exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit code."""
+    if _in_main_thread():
+        signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        result = app(arguments, exit_on_error=False, print_error=False)
+        return result if isinstance(result, int) else GOOD
+    except CycloptsError as error:
+        return _complain(str(error))
+    except SynthenticityError as error:
+        return _complain(str(error))
+    except KeyboardInterrupt:
+        print("Stopped. The same command goes on from here.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return GOOD
+
+
+def _in_main_thread() -> bool:
+    """Whether signals can be handled here."""
+    import threading
+
+    return threading.current_thread() is threading.main_thread()
+
+
+def _interrupt(_number: int, _frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _complain(message: str) -> int:
+    for line in message.splitlines():
+        print(f"synthenticity: {line}", file=sys.stderr)
+    return USER_ERROR
+
+
+def _console(*, stderr: bool = False) -> "Console":
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=not stderr)
+
+
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Within, only our own messages and warnings reach the terminal."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    yield
+
+
+def _load(path: Path | None, overrides: dict[str, str]) -> "Config":
+    from synthenticity.config import load_config
+
+    return load_config(path, overrides)
+
+
+@app.command
+def prepare(
+    config: ConfigPath,
+    *,
+    files: Annotated[int | None, Parameter(help="Make a finite set of N files a split.")] = None,
+    out_dir: Annotated[Path | None, Parameter(help="Directory; default: data_dir.")] = None,
+    splits: Annotated[str, Parameter(help="Splits of a finite set.")] = "train,val",
+    as_json: Json = False,
+    **overrides: Overrides,
+) -> int:
+    """Make training data: endlessly, bounded by the backlog, or N files of each split."""
+    from synthenticity.terminal import PrepareView
+
+    settings = _load(config, overrides)
+    console = _console(stderr=True)
+    from synthenticity.providers.prepare import prepare as run_prepare
+
+    with _quiet_libraries(), PrepareView(console) as view:
+        summary = run_prepare(
+            settings,
+            out_dir,
+            files=files,
+            splits=[name.strip() for name in splits.split(",")],
+            on_progress=view.update,
+        )
+    target = out_dir or settings.data_dir
+    if as_json:
+        print(json.dumps(summary))
+    else:
+        _console().print(view.summary_table(str(target), summary))
+    return GOOD
+
+
+@app.command
+def train(
+    config: ConfigPath,
+    *,
+    out_dir: Annotated[Path | None, Parameter(help="Default: runs/NAME-OF-CONFIG.")] = None,
+    prepare: Annotated[bool, Parameter(negative="", help="Start a provider, too.")] = False,
+    as_json: Json = False,
+    **overrides: Overrides,
+) -> int:
+    """Train what the config's model_mode says; the same command continues an interrupted run."""
+    from contextlib import nullcontext
+
+    from synthenticity.terminal import TrainView
+
+    settings = _load(config, overrides)
+    folder = out_dir or Path("runs") / config.stem
+    console = _console(stderr=True)
+    with _quiet_libraries(), TrainView(console) as view:
+        from synthenticity.providers.process import provider_running
+        from synthenticity.training.train import train as run_train
+
+        with provider_running(settings) if prepare else nullcontext():
+            result = run_train(settings, folder, on_progress=view.update, on_message=view.message)
+    if as_json:
+        print(json.dumps({"out_dir": str(folder), "steps": result.steps, **result.metrics}))
+    else:
+        _console().print(view.result_table(result))
+    return GOOD
+
+
+@app.command
+def score(
+    run: Annotated[Path, Parameter(help="The --out_dir of a sequence_scorer run.")],
+    file: Annotated[str, Parameter(help="UTF-8 text file; - reads standard input.")] = "-",
+    *,
+    as_json: Json = False,
+) -> int:
+    """Say how much of a text a machine wrote, and colour the tokens."""
+    from synthenticity.text.corpus import read_text
+
+    text = _read_stdin() if file == "-" else read_text(Path(file))
+    with _quiet_libraries():
+        from synthenticity.scoring.scorer import Scorer
+
+        result = Scorer.from_pretrained(run).score(text)
+    if as_json:
+        print(json.dumps(result.to_json()))
+        return GOOD
+    from synthenticity.display import heat_legend, heat_text
+
+    console = _console()
+    console.print(heat_text(result.text, result.offsets, result.probabilities))
+    console.print()
+    console.print(
+        f"synthenticity [bold]{result.synthenticity:.3f}[/bold]: about "
+        f"{result.synthenticity:.0%} of {len(result.offsets)} tokens look machine-written"
+    )
+    if result.probabilities is not None:
+        console.print(heat_legend())
+    if result.unknown_share > 0:
+        console.print(f"{result.unknown_share:.1%} of the tokens are unknown to the scorer")
+    return GOOD
+
+
+def _read_stdin() -> str:
+    from synthenticity.errors import CorpusError
+
+    data = sys.stdin.buffer.read()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CorpusError(
+            f"standard input: byte 0x{data[error.start]:02x} at offset {error.start} is not UTF-8."
+        ) from None
+
+
+@app.command
+def inspect(
+    directory: Annotated[Path, Parameter(help="A directory of batch files.")],
+    *,
+    count: Annotated[int, Parameter(help="Samples to show.")] = 3,
+    split: Annotated[str, Parameter(help="train, val or test.")] = "val",
+    seed: Annotated[int, Parameter(help="Chooses the samples.")] = 0,
+    as_json: Json = False,
+) -> int:
+    """Show samples before training: original and filled text, coloured by label, and figures."""
+    with _quiet_libraries():
+        from synthenticity.inspection import inspect_directory
+
+        found = inspect_directory(directory, count=count, split=split, seed=seed)
+    if as_json:
+        samples = [vars(sample) for sample in found.samples]
+        print(json.dumps({"samples": samples, "statistics": found.statistics}))
+        return GOOD
+    from synthenticity.terminal import print_inspection
+
+    print_inspection(_console(), found)
+    return GOOD
+
+
+@app.command
+def validate(
+    target: Annotated[Path, Parameter(help="A config file, or a directory of batch files.")],
+    *,
+    as_json: Json = False,
+    **overrides: Overrides,
+) -> int:
+    """Check that the model fills, the targets are true, the files are whole and training learns."""
+    with _quiet_libraries():
+        from synthenticity.validation import validate as run_validate
+
+        settings = None if target.is_dir() else _load(target, overrides)
+        checks = run_validate(target, settings)
+    if as_json:
+        print(json.dumps([vars(check) for check in checks]))
+    else:
+        for check in checks:
+            mark = "[green]ok  [/green]" if check.passed else "[red]FAIL[/red]"
+            _console().print(f"{mark} {check.name}: {check.detail}")
+    return GOOD if all(check.passed for check in checks) else CHECK_FAILED
+
+
+@app.command
+def demo(
+    *,
+    out: Annotated[Path, Parameter(help="Where everything is written.")] = Path("demo"),
+    budget: Annotated[Literal["fast", "full"], Parameter(help="How long to train.")] = "fast",
+    as_json: Json = False,
+) -> int:
+    """Do everything once on Shakespeare's plays: MLM, data, scorer, report. No download, CPU."""
+    from synthenticity.terminal import DemoView
+
+    console = _console(stderr=True)
+    with _quiet_libraries(), DemoView(console) as view:
+        from synthenticity.demo import run_demo
+
+        results = run_demo(out, budget=budget, view=view)
+    if as_json:
+        print(json.dumps(results))
+    else:
+        view.print_results(_console(), results, out)
+    return GOOD

@@ -1,0 +1,492 @@
+"""Every setting: typed, frozen, documented once, checked before anything else happens.
+
+A run is described by one flat TOML file plus command-line overrides; defaults < file < command
+line. Wrong keys and wrong values are all reported at once, with the file and a suggestion. The
+table in docs/configuration.md is generated from the fields below.
+"""
+
+import dataclasses
+import difflib
+import math
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from synthenticity.errors import ConfigError
+
+MASK_PATTERNS = ("random", "span", "sticky")
+MODEL_MODES = ("language_model", "sequence_scorer")
+AUTO = "auto"
+
+
+def _setting(group: str, default: Any, doc: str, choices: tuple[str, ...] = ()) -> Any:
+    """Declare a field of `Config` with its documentation and, if it is a word, its choices."""
+    return dataclasses.field(
+        default=default, metadata={"group": group, "doc": doc, "choices": choices}
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One way of making a sequence partly synthetic; a mixture is a tuple of weighted recipes."""
+
+    pattern: str = _setting("", "random", "rule that chooses the positions", MASK_PATTERNS)
+    ratio: tuple[float, float] = _setting("", (0.0, 1.0), "range the masked share is drawn from")
+    weight: float = _setting("", 1.0, "share of the sequences made this way, relative")
+    temperature: float = _setting("", 1.0, "of the sampling; 0 writes the likeliest token")
+    top_k: int | None = _setting("", None, "sample among the k likeliest tokens only")
+    top_p: float | None = _setting("", None, "sample within this probability mass only")
+    mean_span: float = _setting("", 8.0, "`span`: mean length of a span, in tokens")
+    stickiness: float = _setting("", 8.0, "`sticky`: how much likelier a neighbour is chosen")
+
+    @property
+    def name(self) -> str:
+        """A short label that tells recipes apart in data and in tables.
+
+        >>> Recipe(pattern="span", ratio=(0.1, 0.7), top_k=50).name
+        'span 0.1-0.7 t1 k50'
+        """
+        low, high = self.ratio
+        ratio = f"{low:g}" if low == high else f"{low:g}-{high:g}"
+        limits = [f"k{self.top_k}"] if self.top_k else []
+        limits += [f"p{self.top_p:g}"] if self.top_p else []
+        return " ".join([self.pattern, ratio, f"t{self.temperature:g}", *limits])
+
+    def problems(self) -> list[str]:
+        """Return what is wrong with the values, one sentence each."""
+        return [
+            *_choice_problems(self),
+            *_range_problems("ratio", self.ratio),
+            *_bound_problems(self, _RECIPE_BOUNDS),
+        ]
+
+
+_SHARE = (0.0, 1.0)
+_POSITIVE = (1, math.inf)
+_NOT_NEGATIVE = (0, math.inf)
+_RECIPE_BOUNDS: dict[str, tuple[float, float]] = {
+    "weight": _NOT_NEGATIVE,
+    "temperature": _NOT_NEGATIVE,
+    "top_k": _POSITIVE,
+    "top_p": _SHARE,
+    "mean_span": _POSITIVE,
+    "stickiness": _POSITIVE,
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """The settings of one run of `prepare` or `train`.
+
+    >>> Config(dataset="sequence_scorer", mask_probability_range=(0.7, 0.1))
+    Traceback (most recent call last):
+        ...
+    synthenticity.errors.ConfigError: mask_probability_range: 0.7 to 0.1 is reversed. \
+Write the smaller number first.
+    """
+
+    # The text and what is cut from it.
+    dataset: str = _setting("data", "sequence_scorer", "provider that makes the data, by name")
+    corpus: str = _setting(
+        "data", "shakespeare", "`shakespeare` (extra `demo`), or a UTF-8 text file or folder"
+    )
+    data_dir: str = _setting("data", "data/sequence_scorer", "queue or data set directory")
+    split_by: str = _setting(
+        "data", "document", "how the pools are cut", choices=("document", "position")
+    )
+    pool_shares: tuple[float, ...] = _setting(
+        "data",
+        (0.42, 0.42, 0.08, 0.08),
+        "shares of the MLM-training, scorer-training, val and test pools",
+    )
+    shared_training_pool: bool = _setting(
+        "data",
+        False,
+        "train MLM and scorer on one pool, as the plan does (a scorer then meets text that its "
+        "filling model knows by heart)",
+    )
+    max_unknown_share: float = _setting(
+        "data", 0.001, "stop if more of the characters than this are unknown to the tokenizer"
+    )
+    block_size: int = _setting("data", 256, "tokens of a sequence; scorer data count [CLS]")
+    batch_size: int = _setting("data", 16, "sequences of a batch")
+    batches_per_file: int = _setting("data", 50, "batches of a batch file")
+    val_files: int = _setting(
+        "data", 2, "batch files of the fixed val set; training evaluates on these"
+    )
+    seed: int = _setting("data", 1337, "the only source of randomness")
+
+    # What is masked.
+    mask_probability_range: tuple[float, float] = _setting(
+        "masking", (0.1, 0.7), "range the masked share of a sequence is drawn from, uniformly"
+    )
+    untouched_share: float | None = _setting(
+        "masking", None, "sequences left untouched; default 0.15, for char_diffusion 0"
+    )
+    all_filled_share: float | None = _setting(
+        "masking", None, "sequences masked whole; default 0.05, for char_diffusion 0"
+    )
+    pattern: str = _setting(
+        "masking", "random", "rule that chooses the positions", choices=MASK_PATTERNS
+    )
+    mean_span: float = _setting("masking", 8.0, "`span`: mean length of a span, in tokens")
+    stickiness: float = _setting("masking", 8.0, "`sticky`: how much likelier a neighbour is")
+    recipes: tuple[Recipe, ...] = _setting(
+        "masking", (), "`[[recipes]]` tables: a mixture in place of the eight simple settings"
+    )
+    corruption: str = _setting(
+        "masking",
+        AUTO,
+        "`mask`: [MASK] only; `bert`: 80/10/10; `auto`: bert for char_diffusion, mask for scorers",
+        choices=(AUTO, "mask", "bert"),
+    )
+
+    # What fills the masks.
+    mlm_checkpoint_path: str | None = _setting("filling", None, "the filling model: folder or id")
+    temperature: float = _setting("filling", 1.0, "of the sampling; 0 writes the likeliest token")
+    top_k: int | None = _setting("filling", None, "sample among the k likeliest tokens only")
+    top_p: float | None = _setting("filling", None, "sample within this probability mass only")
+    cls_token_id: int | None = _setting(
+        "filling", None, "must be the tokenizer's own [CLS] id; default: taken from it"
+    )
+    target: str = _setting(
+        "filling",
+        "synthenticity",
+        "what `targets` holds; authenticity is 1 - synthenticity",
+        choices=("synthenticity", "authenticity"),
+    )
+
+    # The queue between provider and consumer.
+    max_backlog_files: int = _setting("queue", 3, "train files that may wait for the consumer")
+    sleep_seconds: float = _setting("queue", 5.0, "pause of a provider whose backlog is full")
+    wait_seconds: float = _setting("queue", 300.0, "how long the consumer waits for a file")
+
+    # The model.
+    model_mode: str = _setting("model", "sequence_scorer", "what is trained", choices=MODEL_MODES)
+    attention_type: str = _setting(
+        "model", "bidirectional", "only bidirectional makes sense here", choices=("bidirectional",)
+    )
+    init_from_checkpoint: str | None = _setting(
+        "model", None, "start from this MLM or scorer; else from scratch"
+    )
+    head: str = _setting(
+        "model",
+        "token",
+        "`token`: token head corrected by [CLS]; `cls`: the plan's [CLS] + sigmoid + MSE",
+        choices=("token", "cls"),
+    )
+    layers: int = _setting("model", 3, "encoder layers, from scratch")
+    hidden_size: int = _setting("model", 96, "width, from scratch")
+    attention_heads: int = _setting("model", 2, "heads, from scratch")
+    intermediate_size: int = _setting("model", 192, "width of the feed-forward, from scratch")
+    attention_window: int = _setting(
+        "model", 8, "all layers but the last see this many tokens around each; 0: all see all"
+    )
+    dropout: float = _setting("model", 0.0, "dropout, from scratch")
+
+    # The training.
+    learning_rate: float = _setting("training", 1e-3, "peak learning rate (AdamW)")
+    warmup_iters: int = _setting("training", 100, "linear warm-up, in iterations")
+    max_iters: int = _setting("training", 2000, "iterations (optimizer steps)")
+    lr_decay: str = _setting(
+        "training",
+        "cosine",
+        "schedule after the warm-up",
+        choices=("cosine", "linear", "constant"),
+    )
+    eval_interval: int = _setting("training", 200, "iterations between evaluations on val")
+    save_interval: int = _setting(
+        "training", 500, "iterations between checkpoints, at most; a full backlog saves sooner"
+    )
+    weight_decay: float = _setting("training", 0.01, "AdamW weight decay")
+    max_grad_norm: float = _setting("training", 1.0, "gradient clipping; 0 switches it off")
+    gradient_accumulation_steps: int = _setting("training", 1, "batches of an iteration")
+    mse_weight: float = _setting("training", 10.0, "token head: weight of the MSE of the ratio")
+    freeze_transformer: bool = _setting("training", False, "start with the encoder frozen")
+    unfreeze_at_iteration: int = _setting("training", 0, "then thaw it here; 0 means never")
+    unfreeze_lr_multiplier: float = _setting(
+        "training", 1.0, "learning rate of the thawed encoder, relative to the head's"
+    )
+    loss_modifiers_enabled: bool = _setting("training", False, "switch for the three modifiers")
+    entropy_modifier_enabled: bool = _setting(
+        "training", False, "language model: weight tokens by the entropy of their prediction"
+    )
+    target_smoothing_enabled: bool = _setting("training", False, "language model: label smoothing")
+    target_smoothing: float = _setting("training", 0.1, "mass given to the other tokens")
+    mask_ratio_modifier_enabled: bool = _setting(
+        "training", False, "language model: weight by 1 / masked share, as diffusion bounds do"
+    )
+    report_to: str = _setting(
+        "training", "tensorboard", "tensorboard, wandb, mlflow, none, or several with commas"
+    )
+    device: str = _setting("training", AUTO, "auto, cpu, cuda, mps", choices=())
+    dtype: str = _setting(
+        "training",
+        AUTO,
+        "arithmetic of filling and training; auto: float32 on CPU, bfloat16 on CUDA",
+        choices=(AUTO, "float32", "bfloat16"),
+    )
+
+    def __post_init__(self) -> None:
+        problems = [*_choice_problems(self), *_bound_problems(self, _BOUNDS)]
+        problems += _range_problems("mask_probability_range", self.mask_probability_range)
+        problems += _pool_problems(self.pool_shares)
+        problems += self._mixture_problems()
+        if self.unfreeze_at_iteration and not self.freeze_transformer:
+            problems.append(
+                "unfreeze_at_iteration: nothing is frozen. Set freeze_transformer = true."
+            )
+        if problems:
+            raise ConfigError("\n".join(problems))
+
+    def _mixture_problems(self) -> list[str]:
+        problems = [
+            f"recipes[{index}].{problem}"
+            for index, recipe in enumerate(self.recipes)
+            for problem in recipe.problems()
+        ]
+        simple = ("mask_probability_range", "untouched_share", "all_filled_share", "pattern")
+        given = [key for key in simple if getattr(self, key) != _FIELDS[key].default]
+        if self.recipes and given:
+            problems.append(f"{given[0]}: has no effect beside [[recipes]]. Drop one of the two.")
+        if self.recipes and not sum(recipe.weight for recipe in self.recipes) > 0:
+            problems.append("recipes: all weights are 0. Give at least one a positive weight.")
+        if (self.untouched_share or 0.0) + (self.all_filled_share or 0.0) > 1:
+            problems.append("untouched_share: together with all_filled_share it exceeds 1.")
+        return problems
+
+    def mixture(self, *, untouched_share: float, all_filled_share: float) -> tuple[Recipe, ...]:
+        """Return the recipes with weights that sum to 1; the arguments are the defaults."""
+        if self.recipes:
+            total = sum(recipe.weight for recipe in self.recipes)
+            return tuple(dataclasses.replace(r, weight=r.weight / total) for r in self.recipes)
+        untouched = untouched_share if self.untouched_share is None else self.untouched_share
+        filled = all_filled_share if self.all_filled_share is None else self.all_filled_share
+        simple = Recipe(
+            **{key: getattr(self, key) for key in _SIMPLE_KEYS},
+            ratio=self.mask_probability_range,
+        )
+        shares = {(0.0, 0.0): untouched, (1.0, 1.0): filled}
+        shares[simple.ratio] = shares.get(simple.ratio, 0.0) + 1.0 - untouched - filled
+        return tuple(
+            dataclasses.replace(simple, ratio=ratio, weight=weight)
+            for ratio, weight in shares.items()
+            if weight > 0
+        )
+
+
+_SIMPLE_KEYS = ("pattern", "temperature", "top_k", "top_p", "mean_span", "stickiness")
+_FIELDS = {field.name: field for field in dataclasses.fields(Config)}
+_BOUNDS: dict[str, tuple[float, float]] = {
+    **{key: bound for key, bound in _RECIPE_BOUNDS.items() if key != "weight"},
+    "max_unknown_share": _SHARE,
+    "block_size": (2, math.inf),
+    "batch_size": _POSITIVE,
+    "batches_per_file": _POSITIVE,
+    "val_files": _POSITIVE,
+    "seed": _NOT_NEGATIVE,
+    "untouched_share": _SHARE,
+    "all_filled_share": _SHARE,
+    "cls_token_id": _NOT_NEGATIVE,
+    "max_backlog_files": (2, math.inf),
+    "sleep_seconds": _NOT_NEGATIVE,
+    "wait_seconds": _NOT_NEGATIVE,
+    "layers": _POSITIVE,
+    "hidden_size": _POSITIVE,
+    "attention_heads": _POSITIVE,
+    "attention_window": _NOT_NEGATIVE,
+    "intermediate_size": _POSITIVE,
+    "dropout": _SHARE,
+    "learning_rate": _NOT_NEGATIVE,
+    "warmup_iters": _NOT_NEGATIVE,
+    "max_iters": _POSITIVE,
+    "eval_interval": _POSITIVE,
+    "save_interval": _POSITIVE,
+    "weight_decay": _NOT_NEGATIVE,
+    "max_grad_norm": _NOT_NEGATIVE,
+    "gradient_accumulation_steps": _POSITIVE,
+    "mse_weight": _NOT_NEGATIVE,
+    "unfreeze_at_iteration": _NOT_NEGATIVE,
+    "unfreeze_lr_multiplier": _NOT_NEGATIVE,
+    "target_smoothing": _SHARE,
+}
+
+
+def _choice_problems(settings: Any) -> list[str]:
+    return [
+        f"{field.name}: {value!r} is none of {', '.join(choices)}.{_did_you_mean(value, choices)}"
+        for field in dataclasses.fields(settings)
+        if (choices := field.metadata["choices"])
+        and (value := getattr(settings, field.name)) not in choices
+    ]
+
+
+def _bound_problems(settings: Any, bounds: Mapping[str, tuple[float, float]]) -> list[str]:
+    return [
+        f"{key}: {value:g} is outside {low:g} to {high:g}."
+        for key, (low, high) in bounds.items()
+        if (value := getattr(settings, key)) is not None and not low <= value <= high
+    ]
+
+
+def _range_problems(key: str, value: tuple[float, float]) -> list[str]:
+    low, high = value
+    if not (0 <= low <= 1 and 0 <= high <= 1):
+        return [f"{key}: {low:g} to {high:g} is outside 0 to 1."]
+    if low > high:
+        return [f"{key}: {low:g} to {high:g} is reversed. Write the smaller number first."]
+    return []
+
+
+def _pool_problems(shares: tuple[float, ...]) -> list[str]:
+    if len(shares) != 4 or min(shares) <= 0 or not math.isclose(sum(shares), 1.0, abs_tol=1e-6):
+        return [
+            f"pool_shares: {list(shares)} is not four positive shares that sum to 1 "
+            "(MLM training, scorer training, val, test)."
+        ]
+    return []
+
+
+def _did_you_mean(word: object, known: typing.Iterable[str]) -> str:
+    close = difflib.get_close_matches(str(word), list(known), n=1)
+    return f" Did you mean {close[0]}?" if close else ""
+
+
+def load_config(path: str | Path | None, overrides: Mapping[str, str] | None = None) -> Config:
+    """Read a TOML file and apply command-line overrides (text; `-` and `_` alike in keys).
+
+    Raises:
+        ConfigError: naming the file, every unknown key with a suggestion, every wrong value.
+
+    """
+    problems: list[str] = []
+    values: dict[str, Any] = {}
+    if path is not None:
+        for key, raw in _read_toml(Path(path)).items():
+            _take(key, raw, f"{path}: ", values, problems)
+    for option, text in (overrides or {}).items():
+        key = option.replace("-", "_")
+        _take(key, _parse_override(key, text), f"--{option}: ", values, problems)
+    if problems:
+        raise ConfigError("\n".join(problems))
+    try:
+        return Config(**values)
+    except ConfigError as error:
+        where = f"{path}: " if path is not None else ""
+        lines = (f"{where}{line}" for line in str(error).splitlines())
+        raise ConfigError("\n".join(lines)) from None
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such config file.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as a config file: {error}.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}.") from None
+
+
+def _take(key: str, raw: Any, where: str, values: dict[str, Any], problems: list[str]) -> None:
+    """Convert one value into `values`, or note why not in `problems`."""
+    if key not in _FIELDS:
+        hint = _did_you_mean(key, _FIELDS) or " See docs/configuration.md for the settings."
+        problems.append(f"{where}unknown setting {key}.{hint}")
+        return
+    try:
+        values[key] = _take_recipes(raw) if key == "recipes" else convert(Config, key, raw)
+    except ConfigError as error:
+        problems.append(f"{where}{error}")
+
+
+def _take_recipes(raw: Any) -> tuple[Recipe, ...]:
+    if not isinstance(raw, list) or not all(isinstance(table, dict) for table in raw):
+        raise ConfigError("recipes: must be [[recipes]] tables.")
+    known = [field.name for field in dataclasses.fields(Recipe)]
+    for table in raw:
+        for key in table:
+            if key not in known:
+                raise ConfigError(f"recipes: unknown setting {key}.{_did_you_mean(key, known)}")
+    return tuple(
+        Recipe(**{key: convert(Recipe, key, value) for key, value in table.items()})
+        for table in raw
+    )
+
+
+def _parse_override(key: str, text: str) -> Any:
+    """Read a command-line value: TOML, Python's True/False/None, or a bare word."""
+    if key in _FIELDS and _FIELDS[key].type is str:
+        return text
+    lowered = text.strip().lower()
+    if lowered in ("true", "false"):
+        return lowered == "true"
+    if lowered == "none":
+        return None
+    candidate = f"[{text}]" if "," in text and not text.lstrip().startswith(("[", "(")) else text
+    candidate = candidate.replace("(", "[").replace(")", "]")
+    try:
+        return tomllib.loads(f"value = {candidate}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def convert(owner: type, key: str, raw: Any) -> Any:
+    """Check a raw TOML value against the type of a field of `owner`, and return it typed."""
+    wanted = typing.get_type_hints(owner)[key]
+    options = typing.get_args(wanted) if isinstance(wanted, types.UnionType) else (wanted,)
+    if raw is None and type(None) in options:
+        return None
+    for option in options:
+        if option in (int, float) and isinstance(raw, bool):
+            continue
+        if option is float and isinstance(raw, int | float):
+            return float(raw)
+        if option in (int, str, bool) and isinstance(raw, option):
+            return raw
+        if typing.get_origin(option) is tuple and isinstance(raw, list | tuple):
+            return _convert_numbers(key, raw, typing.get_args(option))
+    names = " or ".join(_TYPE_NAMES.get(option, "a list of numbers") for option in options)
+    raise ConfigError(f"{key}: must be {names}, got {raw!r}.")
+
+
+_TYPE_NAMES = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+    type(None): "none",
+}
+
+
+def _convert_numbers(key: str, raw: typing.Sequence[Any], item_types: Any) -> tuple[float, ...]:
+    wanted = None if Ellipsis in item_types else len(item_types)
+    good = all(isinstance(item, int | float) and not isinstance(item, bool) for item in raw)
+    if not good or (wanted is not None and len(raw) != wanted):
+        raise ConfigError(f"{key}: must be {wanted or 'some'} numbers, got {list(raw)!r}.")
+    return tuple(float(item) for item in raw)
+
+
+def to_mapping(config: Config) -> dict[str, Any]:
+    """Return the settings as plain TOML values; unset ones are left out."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items() if item is not None}
+        return [plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+    mapping: dict[str, Any] = plain(dataclasses.asdict(config))
+    return mapping
+
+
+def write_config(config: Config, path: Path) -> None:
+    """Write the resolved settings as a TOML file that `load_config` reads back to the same."""
+    import tomli_w
+
+    mapping = to_mapping(config)
+    if not mapping["recipes"]:
+        del mapping["recipes"]
+    path.write_text(tomli_w.dumps(mapping), encoding="utf-8")

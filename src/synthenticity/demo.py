@@ -1,0 +1,291 @@
+"""`synthenticity demo`: the whole loop on Shakespeare's plays, on a CPU, without a download.
+
+It writes two config files and does what the commands printed beside each stage would do with
+them: train an MLM, make scorer data, train a scorer, and put it before plays that neither has
+seen, next to honest baselines. Run again, it goes on where it was.
+"""
+
+import dataclasses
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synthenticity.config import Config, write_config
+from synthenticity.evaluation.baselines import MeanBaseline, NgramRidgeBaseline
+from synthenticity.evaluation.evaluate import Predictions, evaluate_baseline, predict, texts_of
+from synthenticity.evaluation.report import HeatSample, ReportData, write_report
+from synthenticity.providers.base import find_provider
+from synthenticity.providers.prepare import PrepareProgress, prepare
+from synthenticity.stream.batch_file import Columns
+from synthenticity.stream.dataset_consumer import DatasetConsumer
+from synthenticity.text.tokenization import load_tokenizer
+from synthenticity.training.model import load_scorer
+from synthenticity.training.train import TrainProgress, train
+
+WINDOW = 256
+TESTED_RATIOS = (0.1, 0.7)
+
+
+class View(Protocol):
+    """What the demo tells whoever watches."""
+
+    def stage(self, title: str, command: str = "") -> None:
+        """Begin a stage."""
+        ...
+
+    def update_prepare(self, progress: PrepareProgress) -> None:
+        """Take the provider's state."""
+        ...
+
+    def update_train(self, progress: TrainProgress) -> None:
+        """Take the trainer's state."""
+        ...
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much is trained: iterations of each model, and train files of scorer data."""
+
+    mlm_iters: int
+    scorer_iters: int
+    plan_iters: int
+    scorer_files: int
+
+
+BUDGETS = {
+    "fast": Budget(mlm_iters=900, scorer_iters=800, plan_iters=400, scorer_files=5),
+    "full": Budget(mlm_iters=8000, scorer_iters=8000, plan_iters=4000, scorer_files=50),
+}
+
+
+@dataclass(frozen=True)
+class _Stages:
+    """The configs of the demo's three trainings."""
+
+    mlm: Config
+    scorer: Config
+    plan: Config
+
+
+def demo_stages(out: Path, budget: Budget) -> _Stages:
+    """Return the settings of every stage of a demo in a directory."""
+    mlm = Config(
+        dataset="char_diffusion",
+        data_dir=str(out / "mlm_data"),
+        block_size=WINDOW,
+        batch_size=4,
+        batches_per_file=200,
+        val_files=1,
+        corruption="mask",
+        model_mode="language_model",
+        learning_rate=4e-3,
+        warmup_iters=50,
+        max_iters=budget.mlm_iters,
+        eval_interval=max(budget.mlm_iters // 3, 1),
+    )
+    scorer = Config(
+        dataset="sequence_scorer",
+        data_dir=str(out / "scorer_data"),
+        block_size=WINDOW + 1,
+        batch_size=8,
+        batches_per_file=100,
+        val_files=1,
+        mlm_checkpoint_path=str(out / "mlm"),
+        init_from_checkpoint=str(out / "mlm"),
+        model_mode="sequence_scorer",
+        learning_rate=2e-3,
+        warmup_iters=50,
+        max_iters=budget.scorer_iters,
+        eval_interval=max(budget.scorer_iters // 3, 1),
+    )
+    plan = dataclasses.replace(
+        scorer,
+        head="cls",
+        learning_rate=1e-4,
+        freeze_transformer=True,
+        unfreeze_at_iteration=budget.plan_iters // 4,
+        max_iters=budget.plan_iters,
+        eval_interval=budget.plan_iters,
+    )
+    return _Stages(mlm, scorer, plan)
+
+
+def run_demo(out: Path, *, budget: str, view: View) -> dict[str, Any]:
+    """Do everything, write `report.html` and `results.json` into `out`, and return the results."""
+    started = time.monotonic()
+    size = BUDGETS[budget]
+    stages = demo_stages(out, size)
+    out.mkdir(parents=True, exist_ok=True)
+    commands = _write_configs(out, stages, size)
+    view.stage("masked windows of 16 plays", commands[0])
+    mlm_files = -(-size.mlm_iters // stages.mlm.batches_per_file)
+    _make_data(stages.mlm, mlm_files, ("val",), view)
+    view.stage("a character MLM", commands[1])
+    mlm = train(stages.mlm, out / "mlm", on_progress=view.update_train)
+    view.stage("windows of 15 other plays, partly rewritten by it", commands[2])
+    _make_data(stages.scorer, size.scorer_files, ("val", "test"), view)
+    view.stage("a sequence scorer", commands[3])
+    train(stages.scorer, out / "scorer", on_progress=view.update_train)
+    view.stage("the plan's own recipe, for comparison", commands[4])
+    train(stages.plan, out / "plan_recipe", on_progress=view.update_train)
+    view.stage("everything before plays that nothing was trained on")
+    results, report = _evaluate(out, stages, mlm.metrics, commands)
+    results |= {"budget": budget, "seconds": round(time.monotonic() - started, 1)}
+    (out / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    write_report(out / "report.html", report)
+    return results
+
+
+def _make_data(config: Config, files: int, others: tuple[str, ...], view: View) -> None:
+    """Make the train files, and one file of each other split."""
+    provider = find_provider(config.dataset)(config)
+    for count, splits in ((files, ("train",)), (1, others)):
+        prepare(
+            config,
+            files=count,
+            splits=splits,
+            provider=provider,
+            on_progress=view.update_prepare,
+        )
+
+
+def _write_configs(out: Path, stages: _Stages, budget: Budget) -> list[str]:
+    """Write the config files, and return the commands that use them."""
+    for name in ("mlm", "scorer", "plan"):
+        write_config(getattr(stages, name), out / f"{name}.toml")
+    mlm_files = -(-budget.mlm_iters // stages.mlm.batches_per_file)
+
+    def prepares(name: str, files: int, others: str) -> str:
+        command = f"synthenticity prepare {out}/{name}.toml --files"
+        return f"{command} {files} --splits train && {command} 1 --splits {others}"
+
+    return [
+        prepares("mlm", mlm_files, "val"),
+        f"synthenticity train {out}/mlm.toml --out_dir {out}/mlm",
+        prepares("scorer", budget.scorer_files, "val,test"),
+        f"synthenticity train {out}/scorer.toml --out_dir {out}/scorer",
+        f"synthenticity train {out}/plan.toml --out_dir {out}/plan_recipe",
+    ]
+
+
+_COLUMNS = ["input_ids", "token_labels", "synthenticity", "document"]
+
+
+def _read(directory: str, split: str) -> Columns:
+    consumer = DatasetConsumer(directory, batch_size=1, split=split, columns=_COLUMNS)
+    return consumer.read_all()
+
+
+def _rows(data: Columns, chosen: NDArray[np.bool_]) -> Columns:
+    return {name: values[chosen] for name, values in data.items()}
+
+
+def _evaluate(
+    out: Path, stages: _Stages, mlm_metrics: dict[str, float], commands: list[str]
+) -> tuple[dict[str, Any], ReportData]:
+    tokenizer = load_tokenizer(out / "scorer")
+    fitted, held_out = (_read(stages.scorer.data_dir, split) for split in ("train", "test"))
+    low, high = TESTED_RATIOS
+    graded = (held_out["synthenticity"] >= low - 1e-6) & (held_out["synthenticity"] <= high + 1e-6)
+    test, human = _rows(held_out, graded), _rows(held_out, held_out["synthenticity"] == 0)
+    said = {
+        name: (predict(model, test), predict(model, human))
+        for name, model in (
+            ("scorer", load_scorer(out / "scorer")),
+            ("plan_recipe", load_scorer(out / "plan_recipe")),
+        )
+    }
+    ridge = NgramRidgeBaseline()
+    texts, test_texts = texts_of(fitted, tokenizer), texts_of(test, tokenizer)
+    ratios, truth = fitted["synthenticity"], test["synthenticity"]
+    baselines = {
+        "mean": evaluate_baseline(MeanBaseline(), texts, ratios, test_texts, truth),
+        "ngram_ridge": evaluate_baseline(ridge, texts, ratios, test_texts, truth),
+    }
+    scorer = said["scorer"][0]
+    sample = _typical(test, scorer)
+    results: dict[str, Any] = {
+        name: _figures(graded_said, human_said, test)
+        for name, (graded_said, human_said) in said.items()
+    }
+    results |= {
+        "baselines": baselines,
+        "mlm": mlm_metrics,
+        "test_sequences": len(truth),
+        "test_documents": sorted(set(test["document"].tolist())),
+        "window_characters": WINDOW,
+        "training_sequences": len(ratios),
+        "sample": _sample_json(test, scorer, sample, tokenizer),
+        "commands": commands,
+    }
+    report = ReportData(
+        results=results,
+        true=truth,
+        predicted={"scorer": scorer.ratios, "n-gram ridge": ridge.predict(test_texts)},
+        training_targets=ratios,
+        token_probabilities=scorer.tokens,
+        token_labels=test["token_labels"],
+        samples=[
+            _heat_sample(test, scorer, row, tokenizer) for row in _shown_rows(test, scorer, sample)
+        ],
+        commands=commands,
+    )
+    return results, report
+
+
+def _figures(graded: Predictions, human: Predictions, test: Columns) -> dict[str, float]:
+    figures = graded.metrics(test)
+    if "token_auroc_filled" in figures:
+        figures["token_auroc"] = figures["token_auroc_filled"]
+    figures["human_mean"] = float(human.ratios.mean())
+    return figures
+
+
+def _typical(test: Columns, scorer: Predictions) -> int:
+    """Return the row of median error among those about half filled: no cherry is picked."""
+    error = np.abs(scorer.ratios - test["synthenticity"])
+    middle = np.flatnonzero(np.abs(test["synthenticity"] - 0.4) < 0.1)
+    candidates = middle if len(middle) else np.arange(len(error))
+    return int(candidates[np.argsort(error[candidates], kind="stable")[len(candidates) // 2]])
+
+
+def _shown_rows(test: Columns, scorer: Predictions, typical: int) -> list[int]:
+    error = np.abs(scorer.ratios - test["synthenticity"])
+    return [int(error.argmin()), typical, int(error.argmax())]
+
+
+def _tokens_of(test: Columns, row: int, tokenizer: Any) -> tuple[list[str], NDArray[np.bool_]]:
+    counted = test["token_labels"][row] >= 0
+    ids = test["input_ids"][row][counted].astype(np.int64).tolist()
+    return tokenizer.convert_ids_to_tokens(ids), counted
+
+
+def _sample_json(test: Columns, scorer: Predictions, row: int, tokenizer: Any) -> dict[str, Any]:
+    tokens, counted = _tokens_of(test, row, tokenizer)
+    probabilities = None if scorer.tokens is None else scorer.tokens[row][counted].tolist()
+    return {
+        "document": str(test["document"][row]),
+        "text": "".join(tokens),
+        "true": float(test["synthenticity"][row]),
+        "predicted": float(scorer.ratios[row]),
+        "labels": test["token_labels"][row][counted].tolist(),
+        "probabilities": probabilities,
+    }
+
+
+def _heat_sample(test: Columns, scorer: Predictions, row: int, tokenizer: Any) -> HeatSample:
+    tokens, counted = _tokens_of(test, row, tokenizer)
+    error = abs(float(scorer.ratios[row] - test["synthenticity"][row]))
+    return HeatSample(
+        title=f"{test['document'][row]}, error {error:.3f}",
+        tokens=tokens,
+        probabilities=None if scorer.tokens is None else scorer.tokens[row][counted],
+        labels=test["token_labels"][row][counted],
+        true=float(test["synthenticity"][row]),
+        predicted=float(scorer.ratios[row]),
+    )

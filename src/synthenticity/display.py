@@ -1,0 +1,101 @@
+"""What results look like in a terminal: coloured tokens, histograms, tables. Nothing is printed.
+
+Colours are shades of one hue, from none (human) to deep (machine), readable on dark and light.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+from rich.text import Text
+
+from synthenticity.synthesis.synthetic_generation import LABEL_NAMES
+
+LABEL_STYLES = {0: "", 1: "black on #b7d7a8", 2: "black on #f6a5a5", 3: "black on #b9c7f5"}
+_BLOCKS = " ▁▂▃▄▅▆▇█"
+_SHADES = ("", "#ffe9d6", "#ffd0a8", "#ffb27a", "#f98e52", "#e8692f", "#c94a14")
+
+
+def labelled_text(pieces: Sequence[str], labels: Sequence[int]) -> Text:
+    """Return the pieces of a text, each coloured by its token label."""
+    text = Text()
+    for piece, label in zip(pieces, labels, strict=True):
+        text.append(piece, LABEL_STYLES.get(int(label), "dim"))
+    return text
+
+
+def label_legend() -> Text:
+    """Return the meaning of the label colours."""
+    legend = Text()
+    for label, name in LABEL_NAMES.items():
+        legend.append(f" {name} ", LABEL_STYLES[label])
+        legend.append(" ")
+    return legend
+
+
+def shade(probability: float) -> str:
+    """Return the background colour of a probability, "" for the lowest.
+
+    >>> shade(0.0), shade(1.0)
+    ('', '#c94a14')
+    """
+    return _SHADES[min(int(probability * len(_SHADES)), len(_SHADES) - 1)]
+
+
+def heat_text(
+    text: str, offsets: NDArray[np.int64], probabilities: NDArray[np.float64] | None
+) -> Text:
+    """Return a text with each token on the colour of its probability."""
+    rich_text = Text(text)
+    if probabilities is not None:
+        for (start, end), probability in zip(offsets.tolist(), probabilities, strict=True):
+            colour = shade(float(probability))
+            if colour:
+                rich_text.stylize(f"black on {colour}", start, end)
+    return rich_text
+
+
+def heat_legend() -> Text:
+    """Return the meaning of the shades."""
+    legend = Text("human ")
+    for colour in _SHADES[1:]:
+        legend.append("  ", f"on {colour}")
+    legend.append(" machine")
+    return legend
+
+
+def histogram_line(counts: Sequence[int]) -> str:
+    """Return counts as a line of block characters.
+
+    >>> histogram_line([0, 1, 2])
+    ' ▄█'
+    """
+    top = max([*counts, 1])
+    return "".join(_BLOCKS[round(count / top * (len(_BLOCKS) - 1))] for count in counts)
+
+
+def figures_table(title: str, figures: Mapping[str, Any]) -> Table:
+    """Return a two-column table of names and figures."""
+    table = Table(title=title, show_header=False, title_justify="left")
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    for name, value in figures.items():
+        table.add_row(name.replace("_", " "), format_figure(value))
+    return table
+
+
+def format_figure(value: Any) -> str:
+    """Return a figure as people read it.
+
+    >>> format_figure(0.123456), format_figure(12345), format_figure(True)
+    ('0.1235', '12,345', 'yes')
+    """
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return str(value)

@@ -1,0 +1,1 @@
+"""How good a scorer is: against honest baselines, on text that nothing was trained on."""

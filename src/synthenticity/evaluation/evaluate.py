@@ -1,0 +1,60 @@
+"""Put a scorer and the baselines before the same held-out sequences."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from synthenticity.evaluation.baselines import Baseline
+from synthenticity.metrics import finite, ratio_metrics, token_metrics
+from synthenticity.stream.batch_file import Columns
+from synthenticity.training.model import SequenceScorer
+from synthenticity.training.objective import tensor_batches
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A scorer's values for labelled sequences: ratios `[rows]`, token probabilities or None."""
+
+    ratios: NDArray[np.float64]
+    tokens: NDArray[np.float32] | None
+
+    def metrics(self, data: Columns) -> dict[str, float]:
+        """Return the figures against the truth of `data`."""
+        figures = ratio_metrics(self.ratios, data["synthenticity"])
+        if self.tokens is not None:
+            figures |= token_metrics(self.tokens, data["token_labels"])
+        return finite(figures)
+
+
+@torch.inference_mode()
+def predict(model: SequenceScorer, data: Columns, *, batch_size: int = 64) -> Predictions:
+    """Score the sequences `input_ids` `[rows, length]` as they are."""
+    ratios, tokens = [], []
+    for batch in tensor_batches(data, ["input_ids"], batch_size, model.device):
+        output = model.eval()(batch["input_ids"])
+        ratios.append(output.synthenticity.double().cpu().numpy())
+        if output.token_logits is not None:
+            tokens.append(output.token_logits.sigmoid().cpu().numpy())
+    return Predictions(np.concatenate(ratios), np.concatenate(tokens) if tokens else None)
+
+
+def texts_of(data: Columns, tokenizer: Any) -> list[str]:
+    """Return the final text of each sequence, without special tokens."""
+    ids = data["input_ids"].astype(np.int64).tolist()
+    return [str(text) for text in tokenizer.batch_decode(ids, skip_special_tokens=True)]
+
+
+def evaluate_baseline(
+    baseline: Baseline,
+    train_texts: Sequence[str],
+    train_ratios: NDArray[np.floating],
+    test_texts: Sequence[str],
+    test_ratios: NDArray[np.floating],
+) -> dict[str, float]:
+    """Fit a baseline on the scorer's training texts and return its figures on the test texts."""
+    predicted = baseline.fit(train_texts, train_ratios).predict(test_texts)
+    return finite(ratio_metrics(predicted, test_ratios))

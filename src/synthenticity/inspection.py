@@ -1,0 +1,98 @@
+"""`inspect`: look at samples of a directory before training on them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from synthenticity.errors import QueueError
+from synthenticity.stream.batch_queue import BatchQueue
+from synthenticity.stream.summary import summarize
+from synthenticity.text.tokenization import load_tokenizer
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sequence: its tokens as text before and after filling, labels, and what it records."""
+
+    original: list[str]
+    final: list[str]
+    labels: list[int]
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """Some samples and the figures of every split of a directory."""
+
+    meta: dict[str, Any]
+    samples: list[Sample]
+    statistics: dict[str, dict[str, Any]]
+
+
+def inspect_directory(
+    directory: str | Path, *, count: int = 3, split: str = "val", seed: int = 0
+) -> Inspection:
+    """Return `count` sequences drawn from a split, and the figures of each split.
+
+    Raises:
+        QueueError: the directory holds no batch files.
+
+    """
+    queue = BatchQueue(directory)
+    meta = queue.meta()
+    if meta is None:
+        raise QueueError(
+            f"{directory}: holds no batch files (no meta.json). Make some: "
+            "synthenticity prepare CONFIG --out-dir DIR"
+        )
+    splits = [name for name in ("train", "val", "test") if queue.numbers(name)]
+    if split not in splits:
+        raise QueueError(
+            f"{directory}: has no {split} files; it has {', '.join(splits) or 'none'}."
+        )
+    rng = np.random.default_rng(seed)
+    number = int(rng.choice(queue.numbers(split)))
+    file = queue.get(split, number)
+    if file is None:
+        raise QueueError(f"{queue.path(split, number)}: is damaged and was put into quarantine.")
+    tokenizer = load_tokenizer(Path(directory) / "tokenizer")
+    rows = rng.choice(len(file), size=min(count, len(file)), replace=False)
+    return Inspection(
+        meta.to_json(),
+        [_sample(file.columns, int(row), tokenizer) for row in sorted(rows)],
+        {name: summarize(queue, name).to_json() for name in splits},
+    )
+
+
+def _sample(columns: dict[str, Any], row: int, tokenizer: Any) -> Sample:
+    """Return one sequence; data without labels show their masks in place of them."""
+    ids = columns["input_ids"][row].astype(np.int64)
+    if "token_labels" in columns:
+        labels = columns["token_labels"][row].astype(int)
+        original = columns["original_ids"][row].astype(np.int64)
+        shown = labels >= 0
+    elif "labels" in columns:
+        targets = columns["labels"][row].astype(np.int64)
+        labels = np.where(targets >= 0, 2, 0)
+        original, shown = np.where(targets >= 0, targets, ids), np.ones(len(ids), dtype=bool)
+    else:
+        labels, original, shown = np.zeros(len(ids), int), ids, np.ones(len(ids), dtype=bool)
+    facts = {
+        name: values[row].item()
+        for name, values in columns.items()
+        if values.ndim == 1 and name not in ("input_ids",)
+    }
+    return Sample(
+        _pieces(original[shown], tokenizer),
+        _pieces(ids[shown], tokenizer),
+        labels[shown].tolist(),
+        facts,
+    )
+
+
+def _pieces(ids: np.ndarray, tokenizer: Any) -> list[str]:
+    """Return the text of each token; special tokens by name, [MASK] as a block."""
+    words: list[str] = tokenizer.convert_ids_to_tokens(ids.tolist())
+    return ["▒" if word == tokenizer.mask_token else word for word in words]

@@ -1,0 +1,1 @@
+"""What fills the stream: providers, found by name, and `prepare`, which runs one."""

@@ -1,0 +1,113 @@
+"""`DataProviderBase`: what a provider is, and how one is found by name.
+
+A provider says what it makes (`build_meta`) and makes one batch from a random generator
+(`sample_batch`). Everything else (files, numbers, backlog, identity) is the queue's. A file is a
+function of (settings, split, number), because its batches draw from generators keyed by these.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import Any
+
+import numpy as np
+
+from synthenticity.config import Config
+from synthenticity.errors import ConfigError
+from synthenticity.seeding import numpy_rng
+from synthenticity.stream.batch_file import BatchSchema, Columns
+from synthenticity.stream.meta import Meta
+
+ENTRY_POINTS = "synthenticity.providers"
+
+DATA_SETTINGS = (
+    "split_by",
+    "pool_shares",
+    "shared_training_pool",
+    "block_size",
+    "batch_size",
+    "batches_per_file",
+    "seed",
+)
+
+
+class DataProviderBase(ABC):
+    """Makes the batches of one kind of training data.
+
+    A provider of your own derives from this class and is registered under the entry point group
+    `synthenticity.providers`; `dataset = "its_name"` then selects it (examples/own_provider).
+
+    Attributes:
+        config: the settings of the run.
+        tokenizer: saved beside the data, for whoever trains on them; or None.
+        unknown_share: share of the corpus that became [UNK].
+        settings: the names of the settings that decide what the files hold.
+
+    """
+
+    settings: tuple[str, ...] = DATA_SETTINGS
+    tokenizer: Any = None
+    unknown_share: float = 0.0
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    @abstractmethod
+    def build_meta(self) -> dict[str, Any]:
+        """Return the plan's meta keys: `dataset_name`, `training_type`, `vocab_size`,
+        `cls_token_id` and `batch_schema` (a list of name, dtype, shape, role[, stored]).
+        """
+
+    @abstractmethod
+    def sample_batch(self, split: str, rng: np.random.Generator) -> Columns:
+        """Return one batch, `[batch_size, ...]` for every column; all chance comes from `rng`."""
+
+    def made_with(self) -> dict[str, Any]:
+        """Return what decides the content beside the settings: hashes of corpus, model, ..."""
+        return {}
+
+    def meta(self, kind: str) -> Meta:
+        """Return the whole content of `meta.json` for a live queue or a finite data set."""
+        task = self.build_meta()
+        schema = BatchSchema.from_json(task.pop("batch_schema"))
+        chosen = {key: _plain(getattr(self.config, key)) for key in self.settings}
+        made_with = {"dataset": self.config.dataset, **chosen, **self.made_with()}
+        rows = self.config.batch_size * self.config.batches_per_file
+        return Meta(task, schema, made_with, kind, rows)
+
+    def make_file(self, split: str, number: int) -> Columns:
+        """Return the columns of a batch file: a function of the settings, split and number."""
+        batches = [
+            self.sample_batch(split, numpy_rng(self.config.seed, split, number, f"batch {index}"))
+            for index in range(self.config.batches_per_file)
+        ]
+        return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def _plain(value: Any) -> Any:
+    """Return a setting as JSON reads it back, so that it compares equal after a round trip."""
+    return list(value) if isinstance(value, tuple) else value
+
+
+def known_providers() -> Mapping[str, Any]:
+    """Return the registered providers: name to entry point."""
+    return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+
+
+def find_provider(name: str) -> type[DataProviderBase]:
+    """Return the provider class of a name.
+
+    Raises:
+        ConfigError: no such provider; lists the known ones.
+
+    """
+    known = known_providers()
+    if name not in known:
+        raise ConfigError(
+            f"dataset: no provider is called {name!r}. Known: {', '.join(sorted(known))}. "
+            f"Register your own under the entry point group {ENTRY_POINTS}."
+        )
+    provider = known[name].load()
+    if not (isinstance(provider, type) and issubclass(provider, DataProviderBase)):
+        raise ConfigError(f"dataset: {known[name].value} is not a DataProviderBase.")
+    return provider

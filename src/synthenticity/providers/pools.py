@@ -1,0 +1,41 @@
+"""The splits of a run: which pool of the corpus feeds which split, as tokens."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from synthenticity.config import Config
+from synthenticity.text.corpus import Document, TokenPool, corpus_hash, split_pools
+from synthenticity.text.tokenization import check_unknown
+
+
+@dataclass(frozen=True)
+class SplitPools:
+    """The token pool of each split, and what the corpus was."""
+
+    pools: dict[str, TokenPool]
+    corpus_hash: str
+    unknown_share: float
+
+
+def open_split_pools(
+    config: Config, documents: list[Document], tokenizer: Any, *, train_pool: str, window: int
+) -> SplitPools:
+    """Cut and encode the corpus; `train` is fed by `train_pool`, `val` and `test` by their own.
+
+    Raises:
+        CorpusError: too short for a window, too few documents, or too many unknown characters.
+
+    """
+    share = check_unknown(
+        [document.text for document in documents], tokenizer, config.max_unknown_share
+    )
+    pools = split_pools(
+        documents,
+        config.pool_shares,
+        split_by=config.split_by,
+        shared_training_pool=config.shared_training_pool,
+        seed=config.seed,
+    )
+    source = {"train": train_pool, "val": "val", "test": "test"}
+    tokens = {split: TokenPool(pools[pool], tokenizer, window) for split, pool in source.items()}
+    return SplitPools(tokens, corpus_hash(documents), share)

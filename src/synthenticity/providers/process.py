@@ -1,0 +1,45 @@
+"""A provider in a process of its own, for `train --prepare`."""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from synthenticity.config import Config, write_config
+from synthenticity.errors import QueueError
+
+STOP_SECONDS = 20
+
+
+@contextmanager
+def provider_running(config: Config) -> Iterator[Callable[[], None]]:
+    """Within, `synthenticity prepare` works for `config.data_dir` in another process.
+
+    Yields a function that raises `QueueError`, with the provider's last words, once it has
+    ended with an error: call it while waiting for the provider's files.
+    """
+    with tempfile.TemporaryDirectory(prefix="synthenticity-") as folder:
+        settings, words = Path(folder) / "provider.toml", Path(folder) / "provider.log"
+        write_config(config, settings)
+        command = [sys.executable, "-m", "synthenticity", "prepare", str(settings)]
+        with words.open("w", encoding="utf-8") as log:
+            process = subprocess.Popen(
+                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+
+        def raise_if_failed() -> None:
+            if process.poll():
+                lines = words.read_text(encoding="utf-8").strip().splitlines()
+                raise QueueError(f"the provider ended: {lines[-1] if lines else process.poll()}")
+
+        try:
+            yield raise_if_failed
+        finally:
+            process.terminate()
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()

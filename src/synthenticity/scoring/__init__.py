@@ -1,0 +1,1 @@
+"""Trained scorers applied to text of any length."""

@@ -1,0 +1,243 @@
+"""`DatasetConsumer`: batches out of a directory, in strict order, each sequence once.
+
+A position is one integer: how many sequences have been handed out since file 0. It says
+everything about where a consumer is, so resuming needs nothing else. Batches are cut from the
+stream of sequences, across files, so the batch size of the reader need not be that of the files.
+A live queue is read once, in order; a finite data set is read for as many epochs as asked for,
+each in an order that depends only on (seed, epoch).
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synthenticity.errors import BatchFileError, ConfigError, ProviderTimeoutError, QueueError
+from synthenticity.seeding import numpy_rng
+from synthenticity.stream.batch_file import Columns
+from synthenticity.stream.batch_queue import TRAIN, BatchQueue
+from synthenticity.stream.meta import LIVE, Meta
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.1
+
+
+class DatasetConsumer:
+    """Reads one split of a directory of batch files.
+
+    Args:
+        directory: a queue or a finite data set; it need not exist yet.
+        batch_size: sequences of a batch; need not be the provider's.
+        split: `train`, `val`, or another that the directory holds.
+        columns: hand out these columns; by default those with role input or target.
+        position: start after this many sequences.
+        seed: of the order of a finite data set's epochs; None reads in file order.
+        wait_seconds: how long to wait for a file before giving up.
+        max_files: read only the first files of a fixed set.
+        stop: set it from outside to end a wait with `KeyboardInterrupt`.
+        on_wait: called with a line of text when a wait begins.
+        while_waiting: called again and again during a wait; may raise to end it.
+
+    Raises:
+        ProviderTimeoutError: the directory or a file did not appear in time.
+
+    Example:
+        consumer = DatasetConsumer("data/sequence_scorer", batch_size=16)
+        batch = consumer.get_batch()          # a dict of torch tensors, or (X, Y)
+        consumer.acknowledge(consumer.position)
+
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        *,
+        batch_size: int,
+        split: str = TRAIN,
+        columns: list[str] | None = None,
+        position: int | None = None,
+        seed: int | None = None,
+        wait_seconds: float = 300.0,
+        max_files: int | None = None,
+        stop: threading.Event | None = None,
+        on_wait: Callable[[str], None] = logger.warning,
+        while_waiting: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.queue = BatchQueue(directory)
+        self.split = split
+        self.batch_size = batch_size
+        self.seed = seed
+        self._wait_seconds = wait_seconds
+        self._max_files = max_files
+        self._stop = stop or threading.Event()
+        self._on_wait = on_wait
+        self.while_waiting = while_waiting
+        self.meta: Meta = self._wait_for(self.queue.meta, "meta.json")
+        self.columns = self._choose_columns(columns)
+        self._fixed_files = self._count_fixed_files()
+        self._cached: tuple[int, Columns] | None = None
+        self.position = self.first_position() if position is None else position
+
+    def _choose_columns(self, asked: list[str] | None) -> list[str]:
+        schema = self.meta.schema
+        unknown = sorted(set(asked or []) - set(schema.names()))
+        if unknown:
+            raise ConfigError(
+                f"columns: {unknown} are not in the data, which has {schema.names()}."
+            )
+        return asked if asked is not None else schema.names("input", "target")
+
+    def _count_fixed_files(self) -> int | None:
+        """Return the number of files of a fixed set, None for the live train split."""
+        if self.split == TRAIN and self.meta.kind == LIVE:
+            return None
+        directory = self.queue.directory
+        numbers = self._wait_for(lambda: self.queue.numbers(self.split), f"a {self.split} file")
+        if numbers != list(range(len(numbers))):
+            missing = sorted(set(range(numbers[-1])) - set(numbers))
+            raise QueueError(
+                f"{directory / self.split}: files {missing} are missing. Run prepare again; it "
+                "makes what is missing."
+            )
+        return min(len(numbers), self._max_files or len(numbers))
+
+    @property
+    def rows_per_epoch(self) -> int | None:
+        """The sequences of a fixed set, None for a live stream."""
+        return None if self._fixed_files is None else self._fixed_files * self.meta.rows_per_file
+
+    def first_position(self) -> int:
+        """Return where an unstarted consumer begins: at the first file not yet acknowledged."""
+        if self._fixed_files is not None:
+            return 0
+        return self.queue.first_unacknowledged() * self.meta.rows_per_file
+
+    def get_batch(self) -> dict[str, Any] | tuple[Any, Any]:
+        """Return the next batch of tensors `[batch, ...]` and move on.
+
+        A dict; or `(X, Y)` if the columns are one input and one target.
+        """
+        import torch
+
+        arrays = self.read_rows(self.position, self.batch_size)
+        self.position += self.batch_size
+        dtypes = {column.name: column.dtype for column in self.meta.schema.columns}
+        batch: dict[str, Any] = {
+            name: torch.from_numpy(values.astype(dtypes[name]))
+            if values.dtype.kind != "U"
+            else values.tolist()
+            for name, values in arrays.items()
+        }
+        roles = {column.name: column.role for column in self.meta.schema.columns}
+        inputs = [name for name in self.columns if roles[name] == "input"]
+        targets = [name for name in self.columns if roles[name] == "target"]
+        if len(inputs) == len(targets) == 1 and len(self.columns) == 2:
+            return batch[inputs[0]], batch[targets[0]]
+        return batch
+
+    def read_rows(self, position: int, count: int) -> Columns:
+        """Return the columns of `count` sequences from a position on, whatever files hold them."""
+        per_file = self.meta.rows_per_file
+        parts: list[Columns] = []
+        while count > 0:
+            number, row = divmod(position, per_file)
+            take = min(count, per_file - row)
+            columns = self._load(number)
+            parts.append({name: values[row : row + take] for name, values in columns.items()})
+            position, count = position + take, count - take
+        return {name: np.concatenate([part[name] for part in parts]) for name in self.columns}
+
+    def read_all(self) -> Columns:
+        """Return a whole fixed set, in file order."""
+        if self.rows_per_epoch is None:
+            raise QueueError(f"{self.queue.directory}: the live {self.split} split has no end.")
+        seed, self.seed = self.seed, None
+        try:
+            return self.read_rows(0, self.rows_per_epoch)
+        finally:
+            self.seed = seed
+
+    def acknowledge(self, position: int) -> None:
+        """Say that everything before a position is safely in a checkpoint (live train split)."""
+        if self._fixed_files is None:
+            self.queue.acknowledge(position // self.meta.rows_per_file)
+
+    def _load(self, stream_number: int) -> Columns:
+        """Return the columns of the n-th file of the stream, rows in the epoch's order."""
+        if self._cached is None or self._cached[0] != stream_number:
+            self._cached = (stream_number, self._load_ordered(stream_number))
+        return self._cached[1]
+
+    def _load_ordered(self, stream_number: int) -> Columns:
+        if self._fixed_files is None:
+            return self._read_file(stream_number)
+        epoch, index = divmod(stream_number, self._fixed_files)
+        if self.seed is None:
+            return self._read_file(index)
+        files = numpy_rng(self.seed, self.split, epoch, "file order").permutation(self._fixed_files)
+        number = int(files[index])
+        columns = self._read_file(number)
+        rng = numpy_rng(self.seed, self.split, epoch, f"row order {number}")
+        order: NDArray[np.int64] = rng.permutation(self.meta.rows_per_file)
+        return {name: values[order] for name, values in columns.items()}
+
+    def _read_file(self, number: int) -> Columns:
+        if self._fixed_files is None and number < self.queue.first_unacknowledged():
+            raise QueueError(
+                f"{self.queue.directory}: train file {number} was acknowledged and removed by "
+                "another consumer. Continue the run that owns this queue, or use another queue."
+            )
+        file = self._wait_for(
+            lambda: self.queue.get(self.split, number, columns=self.columns),
+            f"{self.split} file {number}",
+        )
+        if len(file) != self.meta.rows_per_file:
+            raise BatchFileError(
+                f"{self.queue.path(self.split, number)}: has {len(file)} rows, "
+                f"meta.json says {self.meta.rows_per_file}."
+            )
+        columns: Columns = file.columns
+        return columns
+
+    def _wait_for(self, attempt: Callable[[], Any], what: str) -> Any:
+        """Try until there is a result; say once why it waits; time out with what to do."""
+        deadline = time.monotonic() + self._wait_seconds
+        said = False
+        while not (result := attempt()):
+            if time.monotonic() >= deadline:
+                raise ProviderTimeoutError(
+                    f"{self.queue.directory}: no {what} after {self._wait_seconds:g} s. "
+                    f"{self._provider_news()}"
+                )
+            if not said and not self._provider_alive():
+                self._on_wait(f"Waiting for {what}. {self._provider_news()}")
+                said = True
+            self.while_waiting()
+            if self._stop.wait(POLL_SECONDS):
+                raise KeyboardInterrupt
+        return result
+
+    def _provider_alive(self) -> bool:
+        owner = self.queue.owner()
+        return owner is not None and owner.alive
+
+    def _provider_news(self) -> str:
+        owner = self.queue.owner()
+        start = (
+            f"Start one: synthenticity prepare CONFIG --out-dir {self.queue.directory} "
+            "(or train with --prepare)."
+        )
+        if owner is None:
+            return f"No provider is running for {self.queue.directory}. {start}"
+        if not owner.alive:
+            return (
+                f"The provider (process {owner.pid} on {owner.host}) was last alive "
+                f"{owner.seconds_ago:.0f} s ago. {start}"
+            )
+        return f"The provider (process {owner.pid} on {owner.host}) is alive and at work."

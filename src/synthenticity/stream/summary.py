@@ -1,0 +1,98 @@
+"""What a stream of batches holds, in figures: made up as files are made, or read back later."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synthenticity.stream.batch_file import Columns
+from synthenticity.stream.batch_queue import BatchQueue
+
+BINS = 20
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+GRADED = ("synthenticity", "mask_ratio")
+"""The column whose distribution is shown: the first of these that the data have."""
+
+
+@dataclass
+class StreamSummary:
+    """Counts over sequences; add files in any order."""
+
+    files: int = 0
+    sequences: int = 0
+    tokens: int = 0
+    filled: int = 0
+    restored: int = 0
+    graded: str = GRADED[0]
+    values: list[NDArray[np.float32]] = field(default_factory=list)
+    recipes: dict[str, int] = field(default_factory=dict)
+
+    def add(self, columns: Columns) -> None:
+        """Count one file."""
+        self.files += 1
+        rows, length = columns["input_ids"].shape if "input_ids" in columns else (0, 0)
+        self.sequences += rows
+        self.tokens += rows * length
+        if "token_labels" in columns:
+            labels = columns["token_labels"]
+            self.restored += int((labels == 1).sum())
+            self.filled += int(((labels == 1) | (labels == 2)).sum())
+        self.graded = next((name for name in GRADED if name in columns), self.graded)
+        if self.graded in columns:
+            self.values.append(np.asarray(columns[self.graded], dtype=np.float32))
+        if "recipe" in columns:
+            names, counts = np.unique(columns["recipe"], return_counts=True)
+            for name, count in zip(names.tolist(), counts.tolist(), strict=True):
+                self.recipes[name] = self.recipes.get(name, 0) + count
+
+    def merge(self, other: "StreamSummary") -> None:
+        """Count what another summary counted."""
+        self.files += other.files
+        self.sequences += other.sequences
+        self.tokens += other.tokens
+        self.filled += other.filled
+        self.restored += other.restored
+        self.graded = other.graded
+        self.values += other.values
+        for name, count in other.recipes.items():
+            self.recipes[name] = self.recipes.get(name, 0) + count
+
+    def histogram(self) -> NDArray[np.int64]:
+        """Return the counts `[BINS]` of the graded column over 0 to 1."""
+        values = np.concatenate(self.values) if self.values else np.zeros(0)
+        return np.histogram(values, bins=BINS, range=(0.0, 1.0))[0].astype(np.int64)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures as plain values."""
+        values = np.concatenate(self.values) if self.values else np.zeros(0)
+        figures: dict[str, Any] = {
+            "files": self.files,
+            "sequences": self.sequences,
+            "tokens": self.tokens,
+            "recipes": dict(sorted(self.recipes.items())),
+        }
+        if self.filled:
+            figures["filled_tokens"] = self.filled
+            figures["restored_share"] = self.restored / self.filled
+        if len(values):
+            quantiles = np.quantile(values, QUANTILES).tolist()
+            figures[self.graded] = {
+                "mean": float(values.mean()),
+                "quantiles": dict(zip(map(str, QUANTILES), quantiles, strict=True)),
+                "histogram": self.histogram().tolist(),
+            }
+        return figures
+
+
+def summarize(queue: BatchQueue, split: str) -> StreamSummary:
+    """Read the files of a split that are there now; damaged ones are quarantined and left out."""
+    summary = StreamSummary()
+    meta = queue.meta()
+    wanted = ["input_ids", "token_labels", "recipe", *GRADED]
+    columns = [name for name in wanted if meta is not None and name in meta.schema.names()]
+    for number in queue.numbers(split):
+        file = queue.get(split, number, columns=columns)
+        if file is not None:
+            summary.add(file.columns)
+    return summary

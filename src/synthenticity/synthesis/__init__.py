@@ -1,0 +1,1 @@
+"""Human text in, labelled synthetic text out: masking, filling, truth."""

@@ -1,0 +1,244 @@
+"""Live views of the commands on standard error, and their results: what a person watches.
+
+On a terminal a view is redrawn in place; into a file or a pipe it writes a line now and then.
+"""
+
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from synthenticity.display import (
+    figures_table,
+    format_figure,
+    heat_legend,
+    heat_text,
+    histogram_line,
+    label_legend,
+    labelled_text,
+)
+
+if TYPE_CHECKING:
+    from synthenticity.inspection import Inspection
+    from synthenticity.providers.prepare import PrepareProgress
+    from synthenticity.training.train import TrainProgress, TrainResult
+
+PLAIN_SECONDS = 10.0
+
+
+class _View:
+    """A live display on a terminal, or a line every ten seconds elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._live = Live(console=console, transient=True, refresh_per_second=4)
+        self._next_line = 0.0
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def message(self, text: str) -> None:
+        """Say something that stays."""
+        self.console.print(text, markup=False)
+
+    def show(self, picture: RenderableType, line: str, *, always: bool = False) -> None:
+        """Draw the picture on a terminal; elsewhere write the line if it is time for one."""
+        if self.console.is_terminal:
+            self._live.update(picture)
+        elif always or time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + PLAIN_SECONDS
+            self.console.print(line, markup=False)
+
+
+class PrepareView(_View):
+    """Files, rates, backlog, time left and the histogram of what is made."""
+
+    def update(self, progress: "PrepareProgress") -> None:
+        """Draw the state of a provider."""
+        seconds = max(progress.seconds, 1e-9)
+        rate = progress.sequences_made / seconds
+        figures: dict[str, Any] = {
+            "files": str(progress.files_made)
+            + (f" of {progress.files_wanted}" if progress.files_wanted is not None else ""),
+            "split": progress.split + (" (backlog full, waiting)" if progress.waiting else ""),
+            "samples/s": rate,
+            "tokens/s": progress.tokens_made / seconds,
+        }
+        if progress.files_wanted is None:
+            figures["backlog"] = progress.backlog
+        elif progress.files_made:
+            left = (progress.files_wanted - progress.files_made) * seconds / progress.files_made
+            figures["time left"] = format_seconds(left)
+        summary = progress.summary
+        line = "  ".join(f"{name} {format_figure(value)}" for name, value in figures.items())
+        figures[summary.graded] = f"0 {histogram_line(summary.histogram().tolist())} 1"
+        finished = progress.files_made == progress.files_wanted
+        self.show(figures_table("prepare", figures), line, always=progress.waiting or finished)
+
+    @staticmethod
+    def summary_table(directory: str, summary: dict[str, Any]) -> Table:
+        """Return the figures of a finished run."""
+        figures: dict[str, Any] = {"directory": directory}
+        for key, value in summary.items():
+            if isinstance(value, dict) and "histogram" in value:
+                figures[f"{key} mean"] = value["mean"]
+                quantiles = (f"{number:.2f}" for number in value["quantiles"].values())
+                figures[f"{key} quantiles {'/'.join(value['quantiles'])}"] = " ".join(quantiles)
+                figures[key] = f"0 {histogram_line(value['histogram'])} 1"
+            elif isinstance(value, dict):
+                figures[key] = "\n".join(f"{name}: {count:,}" for name, count in value.items())
+            else:
+                figures[key] = value
+        return figures_table("prepared", figures)
+
+
+class TrainView(_View):
+    """The step, the loss and the last evaluation."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._started = time.monotonic()
+        self._first_step: int | None = None
+        self._figures: dict[str, float] = {}
+
+    def update(self, progress: "TrainProgress") -> None:
+        """Draw the state of a training run."""
+        if self._first_step is None:
+            self._first_step = progress.step
+        self._figures |= progress.figures
+        done = progress.step - self._first_step
+        spent = time.monotonic() - self._started
+        shown: dict[str, Any] = {"iteration": f"{progress.step} of {progress.max_steps}"}
+        if done > 0:
+            shown["time left"] = format_seconds(spent * (progress.max_steps - progress.step) / done)
+        shown |= {
+            key: value
+            for key, value in self._figures.items()
+            if key in ("loss", "learning_rate") or key.startswith("eval_")
+        }
+        evaluated = any(key.startswith("eval_") for key in progress.figures)
+        line = "  ".join(
+            f"{key} {format_figure(value)}"
+            for key, value in shown.items()
+            if key in ("iteration", "time left", "loss", "eval_loss", "eval_mae", "eval_accuracy")
+        )
+        self.show(figures_table("train", shown), line, always=evaluated)
+
+    @staticmethod
+    def result_table(result: "TrainResult") -> Table:
+        """Return the last evaluation of a finished run."""
+        title = "already complete; raise max_iters to train longer" * result.already_complete
+        figures = {"directory": str(result.out_dir), "iterations": result.steps}
+        return figures_table(title or "trained", {**figures, **result.metrics})
+
+
+class DemoView(_View):
+    """The stages of the demo, each with what it does now."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._started = time.monotonic()
+        self._prepare, self._train = PrepareView(console), TrainView(console)
+
+    def stage(self, title: str, command: str = "") -> None:
+        """Begin a stage, with the command that would do the same."""
+        spent = format_seconds(time.monotonic() - self._started)
+        self.message(f"[{spent:>6}] {title}" + (f"\n         $ {command}" if command else ""))
+        self._train = TrainView(self.console)
+        self._train._live = self._prepare._live = self._live
+
+    def update_prepare(self, progress: "PrepareProgress") -> None:
+        """Draw the provider's state."""
+        self._prepare.update(progress)
+
+    def update_train(self, progress: "TrainProgress") -> None:
+        """Draw the trainer's state."""
+        self._train.update(progress)
+
+    @staticmethod
+    def print_results(console: Console, results: dict[str, Any], out: Path) -> None:
+        """Print the held-out figures, a coloured paragraph and where everything lies."""
+        table = Table(title="held-out plays, ratios 0.1-0.7", title_justify="left")
+        for column in ("", "MAE", "Pearson r", "token AUROC"):
+            table.add_column(column, justify="left" if not column else "right")
+        rows = {
+            "scorer": results["scorer"],
+            "the plan's recipe (cls head, frozen, lr 1e-4)": results["plan_recipe"],
+            "predict the mean": results["baselines"]["mean"],
+            "character n-gram TF-IDF + ridge": results["baselines"]["ngram_ridge"],
+        }
+        for name, figures in rows.items():
+            cells = (figures.get(key) for key in ("mae", "pearson", "token_auroc"))
+            table.add_row(name, *("" if cell is None else f"{cell:.3f}" for cell in cells))
+        console.print(table)
+        sample = results["sample"]
+        console.print()
+        console.print(sample_text(sample))
+        console.print(
+            f"\ntrue synthenticity {sample['true']:.3f}, predicted {sample['predicted']:.3f}   ",
+            heat_legend(),
+        )
+        console.print(
+            f"\nreport   {out / 'report.html'}\nfigures  {out / 'results.json'}\n"
+            f"models   {out / 'mlm'}  {out / 'scorer'}\n"
+            f"try      synthenticity score {out / 'scorer'} FILE\n"
+            f"took     {format_seconds(results['seconds'])}",
+            markup=False,
+        )
+
+
+def sample_text(sample: dict[str, Any]) -> Text:
+    """Return the demo's paragraph on the colours of its token probabilities."""
+    import numpy as np
+
+    starts = np.arange(len(sample["text"]))
+    offsets = np.stack([starts, starts + 1], axis=1)
+    return heat_text(sample["text"], offsets, np.array(sample["probabilities"]))
+
+
+def print_inspection(console: Console, found: "Inspection") -> None:
+    """Print samples coloured by label, and the figures of every split."""
+    meta = found.meta
+    console.print(f"{meta['dataset_name']} ({meta['training_type']}), {meta['kind']}", markup=False)
+    for sample in found.samples:
+        facts = "  ".join(f"{key}={format_figure(value)}" for key, value in sample.facts.items())
+        console.print()
+        console.print(Text(facts, "bold"))
+        parts: Group = Group(
+            Text("original", "underline"),
+            labelled_text(sample.original, [0] * len(sample.original)),
+            Text("as the scorer sees it", "underline"),
+            labelled_text(sample.final, sample.labels),
+        )
+        console.print(parts)
+    console.print()
+    console.print(label_legend())
+    for split, figures in found.statistics.items():
+        table = PrepareView.summary_table(split, figures)
+        table.title = split
+        console.print(table)
+
+
+def format_seconds(seconds: float) -> str:
+    """Return a duration as people read it.
+
+    >>> format_seconds(75), format_seconds(3.2)
+    ('1m15s', '3s')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"

@@ -1,0 +1,1 @@
+"""Documents and tokens: what is read, how it is cut into pools, how it becomes ids."""

@@ -1,0 +1,91 @@
+"""Losses: masked language modelling with its modifiers, and the scorer's.
+
+The modifiers change how much a token or a sequence counts, never what is predicted. They make
+no sense for a scorer, whose targets are exact; training says so and leaves them out.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from synthenticity.config import Config
+from synthenticity.training.model import ScorerOutput
+
+MODIFIERS = ("entropy_modifier", "target_smoothing", "mask_ratio_modifier")
+
+
+@dataclass(frozen=True)
+class LossModifiers:
+    """What changes the masked-LM loss.
+
+    `entropy` weights a token by the entropy of its prediction (uncertain places count more);
+    `smoothing` is the label-smoothing mass (Szegedy et al. 2016); `mask_ratio` weights tokens by
+    1 / masked share of their sequence, the weight of the diffusion bound (Sahoo et al. 2024).
+    """
+
+    entropy: bool = False
+    smoothing: float = 0.0
+    mask_ratio: bool = False
+
+    @classmethod
+    def from_config(cls, config: Config) -> "LossModifiers":
+        """Return the modifiers that a config switches on."""
+        if not config.loss_modifiers_enabled:
+            return cls()
+        smoothing = config.target_smoothing if config.target_smoothing_enabled else 0.0
+        return cls(config.entropy_modifier_enabled, smoothing, config.mask_ratio_modifier_enabled)
+
+
+def masked_lm_loss(
+    logits: Tensor, labels: Tensor, modifiers: LossModifiers | None = None
+) -> Tensor:
+    """Return the weighted mean cross-entropy at the masked positions, in nats.
+
+    Args:
+        logits: `[masked, vocabulary]`, rows in row-major order of the masked positions.
+        labels: `[batch, length]`, -100 where nothing is masked.
+        modifiers: none by default.
+
+    """
+    modifiers = modifiers or LossModifiers()
+    masked = labels != -100
+    losses = F.cross_entropy(
+        logits.float(), labels[masked], reduction="none", label_smoothing=modifiers.smoothing
+    )
+    weights = torch.ones_like(losses)
+    if modifiers.entropy:
+        log_probability = logits.detach().float().log_softmax(dim=1)
+        entropy = -(log_probability.exp() * log_probability).sum(dim=1)
+        weights = weights * entropy / math.log(logits.shape[1])
+    if modifiers.mask_ratio:
+        weights = weights * (1.0 / masked.float().mean(dim=1))[masked.nonzero()[:, 0]]
+    return (losses * weights).sum() / weights.sum().clamp(min=1e-9)
+
+
+def scorer_loss(
+    output: ScorerOutput, synthenticity: Tensor, token_labels: Tensor, *, mse_weight: float
+) -> Tensor:
+    """Return the scorer's loss.
+
+    Without a token head the plan's: MSE of the synthenticity. With one: binary cross-entropy of
+    every counted token (filled or not; random tokens of BERT corruption are neither and left
+    out) plus `mse_weight` times the MSE.
+
+    Args:
+        output: what the scorer said.
+        synthenticity: true ratios `[batch]`.
+        token_labels: `[batch, length]`, see `create_synthetic_text`.
+        mse_weight: of the ratio's error against the tokens'.
+
+    """
+    assert output.synthenticity is not None
+    squared = F.mse_loss(output.synthenticity, synthenticity)
+    if output.token_logits is None:
+        return squared
+    counted = (token_labels >= 0) & (token_labels <= 2)
+    filled = (token_labels >= 1).float()
+    tokens = F.binary_cross_entropy_with_logits(output.token_logits[counted], filled[counted])
+    return tokens + mse_weight * squared

@@ -1,0 +1,130 @@
+"""What a run optimises and watches: one object for each `ModelMode`.
+
+An objective turns a batch into a loss and the val set into figures; the trainer knows nothing
+else about the task.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from synthenticity.metrics import finite, ratio_metrics, token_metrics
+from synthenticity.stream.batch_file import Columns
+from synthenticity.synthesis.mlm_inference import masked_logits
+from synthenticity.training.loss import LossModifiers, masked_lm_loss, scorer_loss
+from synthenticity.training.model import SequenceScorer
+
+Batch = dict[str, Tensor]
+
+
+class Objective(Protocol):
+    """A task: which columns it needs, its loss, its figures."""
+
+    columns: list[str]
+
+    def loss(self, model: Any, batch: Batch) -> Tensor:
+        """Return the mean loss of a batch; gradients flow."""
+        ...
+
+    def evaluate(self, model: Any, data: Columns, batch_size: int) -> dict[str, float]:
+        """Return the figures of the model on a whole fixed set."""
+        ...
+
+    def head_modules(self, model: Any) -> Sequence[Any]:
+        """Return the modules that are not the encoder."""
+        ...
+
+
+def tensor_batches(data: Columns, columns: list[str], batch_size: int, device: Any) -> list[Batch]:
+    """Cut numeric columns into batches of tensors; integers become int64."""
+    rows = len(data[columns[0]])
+    tensors = {
+        name: torch.from_numpy(
+            data[name].astype(np.int64 if data[name].dtype.kind in "iu" else np.float32)
+        )
+        for name in columns
+    }
+    return [
+        {name: tensor[start : start + batch_size].to(device) for name, tensor in tensors.items()}
+        for start in range(0, rows, batch_size)
+    ]
+
+
+class LanguageModelObjective:
+    """Masked language modelling: the LM head runs at masked positions only."""
+
+    columns = ["input_ids", "labels"]  # noqa: RUF012
+
+    def __init__(self, modifiers: LossModifiers, pad_token_id: int) -> None:
+        self.modifiers = modifiers
+        self.pad_token_id = pad_token_id
+
+    def _logits(self, model: Any, batch: Batch) -> Tensor:
+        return masked_logits(model, batch["input_ids"], batch["labels"] != -100)
+
+    def loss(self, model: Any, batch: Batch) -> Tensor:
+        """Return the mean cross-entropy of the masked tokens, in nats."""
+        return masked_lm_loss(self._logits(model, batch), batch["labels"], self.modifiers)
+
+    def evaluate(self, model: Any, data: Columns, batch_size: int) -> dict[str, float]:
+        """Return nats per masked token, perplexity, and top-1 accuracy."""
+        nats, hits, count = 0.0, 0, 0
+        for batch in tensor_batches(data, self.columns, batch_size, model.device):
+            logits = self._logits(model, batch).float()
+            labels = batch["labels"][batch["labels"] != -100]
+            nats += float(torch.nn.functional.cross_entropy(logits, labels, reduction="sum"))
+            hits += int((logits.argmax(dim=1) == labels).sum())
+            count += len(labels)
+        loss = nats / max(count, 1)
+        return {"loss": loss, "perplexity": float(np.exp(loss)), "accuracy": hits / max(count, 1)}
+
+    def head_modules(self, model: Any) -> Sequence[Any]:
+        """Return everything but the encoder."""
+        return [module for module in model.children() if module is not model.base_model]
+
+
+class ScorerObjective:
+    """The scorer: token labels and the ratio."""
+
+    columns = ["input_ids", "targets", "token_labels"]  # noqa: RUF012
+
+    def __init__(self, *, mse_weight: float, target: str) -> None:
+        self.mse_weight = mse_weight
+        self.target = target
+
+    def _synthenticity(self, targets: Any) -> Any:
+        return 1 - targets if self.target == "authenticity" else targets
+
+    def loss(self, model: SequenceScorer, batch: Batch) -> Tensor:
+        """Return the scorer's loss of a batch."""
+        return scorer_loss(
+            model(batch["input_ids"]),
+            self._synthenticity(batch["targets"]),
+            batch["token_labels"],
+            mse_weight=self.mse_weight,
+        )
+
+    def evaluate(self, model: SequenceScorer, data: Columns, batch_size: int) -> dict[str, float]:
+        """Return the loss and MSE, MAE, Pearson, R2 of the ratio and AUROC of the tokens."""
+        ratios, tokens, losses = [], [], []
+        for batch in tensor_batches(data, self.columns, batch_size, model.device):
+            output = model(batch["input_ids"])
+            true = self._synthenticity(batch["targets"])
+            loss = scorer_loss(output, true, batch["token_labels"], mse_weight=self.mse_weight)
+            losses.append(float(loss) * len(true))
+            ratios.append(output.synthenticity.cpu().numpy())
+            if output.token_logits is not None:
+                tokens.append(output.token_logits.sigmoid().cpu().numpy())
+        true = self._synthenticity(data["targets"])
+        figures = {"loss": sum(losses) / len(true)}
+        figures |= ratio_metrics(np.concatenate(ratios), true)
+        if tokens:
+            figures |= token_metrics(np.concatenate(tokens), data["token_labels"])
+        return finite(figures)
+
+    def head_modules(self, model: SequenceScorer) -> Sequence[Any]:
+        """Return the heads."""
+        return [module for module in (model.cls_head, model.token_head) if module is not None]

@@ -1,0 +1,396 @@
+"""`train`: from a config and a stream of batches to a checkpoint.
+
+Everything that can be refused is refused before a model is built: the mode against the data, the
+tokenizer and length against the checkpoint, the settings against those of the run that is
+continued. Run again after any interruption, the same call goes on from the last checkpoint.
+"""
+
+import json
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PrinterCallback, TrainerCallback, TrainingArguments
+from transformers.trainer_utils import set_seed
+
+from synthenticity.config import Config, load_config, to_mapping, write_config
+from synthenticity.errors import CompatibilityError, ConfigError
+from synthenticity.stream.dataset_consumer import DatasetConsumer
+from synthenticity.stream.meta import LIVE, Meta
+from synthenticity.synthesis.mlm_inference import context_length, resolve_device, resolve_dtype
+from synthenticity.text.tokenization import load_tokenizer, tokenizer_fingerprint
+from synthenticity.training.loss import MODIFIERS, LossModifiers
+from synthenticity.training.model import (
+    ModelMode,
+    SequenceScorer,
+    build_language_model,
+    build_scorer,
+    check_tokenizer,
+)
+from synthenticity.training.objective import LanguageModelObjective, Objective, ScorerObjective
+from synthenticity.training.stream_trainer import StreamTrainer, newest_checkpoint
+
+logger = logging.getLogger(__name__)
+
+TRAINING_TYPES = {
+    ModelMode.LANGUAGE_MODEL: "MLM",
+    ModelMode.SEQUENCE_SCORER: "SEQUENCE_SCORING",
+}
+MAY_CHANGE = frozenset(
+    {
+        "data_dir",
+        "device",
+        "eval_interval",
+        "max_backlog_files",
+        "max_iters",
+        "report_to",
+        "save_interval",
+        "sleep_seconds",
+        "wait_seconds",
+    }
+)
+"""Settings that a continued run may change: they do not alter what a step computes."""
+
+KEPT_CHECKPOINTS = 2
+
+
+@dataclass(frozen=True)
+class TrainProgress:
+    """What training reports: the step, and the figures logged there (loss, eval_...)."""
+
+    step: int
+    max_steps: int
+    figures: dict[str, float]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """Where the model is, what its last evaluation said, and whether steps were made."""
+
+    out_dir: Path
+    steps: int
+    metrics: dict[str, float]
+    already_complete: bool = False
+
+
+def train(
+    config: Config,
+    out_dir: str | Path,
+    *,
+    on_progress: Callable[[TrainProgress], None] = lambda progress: None,
+    on_message: Callable[[str], None] = logger.info,
+    while_waiting: Callable[[], None] = lambda: None,
+) -> TrainResult:
+    """Train what `config.model_mode` says on the data in `config.data_dir`.
+
+    Raises:
+        CompatibilityError: data, checkpoint and config do not belong together.
+        ProviderTimeoutError: the data did not come; says how to start a provider.
+        KeyboardInterrupt: stopped by a signal, after a last checkpoint; the same call continues.
+
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError("train: distributed training is not supported yet. Start one process.")
+    folder = Path(out_dir)
+    resumed = _check_continuation(config, folder)
+    stop = threading.Event()
+    with _signals_set(stop):
+        consumer = DatasetConsumer(
+            config.data_dir,
+            batch_size=config.batch_size,
+            columns=_objective_columns(config),
+            seed=config.seed,
+            wait_seconds=config.wait_seconds,
+            stop=stop,
+            on_wait=on_message,
+            while_waiting=while_waiting,
+        )
+        _check_data(config, consumer.meta)
+        step, checkpoint = _take_position(consumer, resumed)
+        if step >= config.max_iters:
+            return TrainResult(folder, step, _read_metrics(folder), already_complete=True)
+        trainer = _build_trainer(
+            config,
+            folder,
+            consumer,
+            start_step=step,
+            stop=stop,
+            on_progress=on_progress,
+            on_message=on_message,
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        write_config(config, folder / "config.toml")
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        if stop.is_set():
+            raise KeyboardInterrupt
+    return _finish(trainer, folder)
+
+
+def _objective_columns(config: Config) -> list[str]:
+    scoring = config.model_mode == ModelMode.SEQUENCE_SCORER
+    return (ScorerObjective if scoring else LanguageModelObjective).columns
+
+
+def _check_continuation(config: Config, folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """Return the checkpoint to go on from; refuse to mix two runs in one directory."""
+    newest = newest_checkpoint(folder)
+    if newest is None:
+        return None
+    old, new = to_mapping(load_config(folder / "config.toml")), to_mapping(config)
+    differing = [
+        f"{key} is {old.get(key)!r} there and {new.get(key)!r} here"
+        for key in sorted({*old, *new} - MAY_CHANGE)
+        if old.get(key) != new.get(key)
+    ]
+    if differing:
+        raise CompatibilityError(
+            f"{folder}: holds a run with other settings: {'; '.join(differing)}. "
+            "Use another --out_dir, or remove this one."
+        )
+    return newest
+
+
+def _check_data(config: Config, meta: Meta) -> None:
+    """Refuse data of the wrong kind, or that the checkpoint to start from cannot read."""
+    wanted = TRAINING_TYPES[ModelMode(config.model_mode)]
+    found = meta.task.get("training_type")
+    if found != wanted:
+        raise CompatibilityError(
+            f"model_mode: {config.model_mode} needs {wanted} data, {config.data_dir} holds "
+            f"{found} data. Change model_mode or data_dir."
+        )
+    if config.init_from_checkpoint:
+        tokenizer = load_tokenizer(Path(config.data_dir) / "tokenizer")
+        check_tokenizer(config.init_from_checkpoint, tokenizer, "init_from_checkpoint")
+    per_step = config.batch_size * config.gradient_accumulation_steps
+    if meta.kind == LIVE and per_step > (config.max_backlog_files - 1) * meta.rows_per_file:
+        raise ConfigError(
+            f"batch_size: an iteration takes {per_step} sequences, the backlog holds "
+            f"{config.max_backlog_files} files of {meta.rows_per_file}, one of them in use. "
+            "Raise max_backlog_files or batches_per_file."
+        )
+
+
+def _take_position(
+    consumer: DatasetConsumer, resumed: tuple[Path, dict[str, Any]] | None
+) -> tuple[int, Path | None]:
+    """Put the consumer where the checkpoint says, and return its step and folder."""
+    if resumed is None:
+        return 0, None
+    folder, marker = resumed
+    if marker["data_fingerprint"] != consumer.meta.fingerprint:
+        raise CompatibilityError(
+            f"{folder}: was trained on other data than {consumer.queue.directory} holds. "
+            "Continue with the same data, or use another --out_dir."
+        )
+    consumer.position = int(marker["position"])
+    consumer.acknowledge(consumer.position)  # in case the last run died before it could
+    return int(marker["global_step"]), folder
+
+
+def _build_trainer(
+    config: Config,
+    folder: Path,
+    consumer: DatasetConsumer,
+    *,
+    start_step: int,
+    stop: threading.Event,
+    on_progress: Callable[[TrainProgress], None],
+    on_message: Callable[[str], None],
+) -> StreamTrainer:
+    tokenizer = load_tokenizer(Path(config.data_dir) / "tokenizer")
+    val = DatasetConsumer(
+        config.data_dir,
+        batch_size=config.batch_size,
+        split="val",
+        max_files=config.val_files,
+        columns=consumer.columns,
+        wait_seconds=config.wait_seconds,
+        stop=stop,
+        on_wait=on_message,
+        while_waiting=consumer.while_waiting,
+    )
+    set_seed(config.seed)  # the new weights
+    model, objective = build_model(config, consumer.meta, tokenizer, on_message)
+    trainer = StreamTrainer(
+        config=config,
+        consumer=consumer,
+        objective=objective,
+        val_data=val.read_all(),
+        start_step=start_step,
+        model=model,
+        args=_arguments(config, folder),
+        processing_class=tokenizer,
+    )
+    trainer.remove_callback(PrinterCallback)
+    for callback in (_Freezing(config), _Flow(trainer, stop), _Reporting(on_progress)):
+        trainer.add_callback(callback)
+    return trainer
+
+
+def build_model(
+    config: Config, meta: Meta, tokenizer: Any, on_message: Callable[[str], None]
+) -> tuple[Any, Objective]:
+    """Return the model that a config asks for and what it is trained on.
+
+    Raises:
+        CompatibilityError: the data do not fit the checkpoint that the model starts from.
+
+    """
+    length = next(c.shape[0] for c in meta.schema.columns if c.name == "input_ids")
+    model: Any
+    objective: Objective
+    if config.model_mode == ModelMode.SEQUENCE_SCORER:
+        if config.loss_modifiers_enabled:
+            on_message(f"Left out: {', '.join(MODIFIERS)} (they are for language modelling).")
+        target = str(meta.task.get("target", "synthenticity"))
+        objective = ScorerObjective(mse_weight=config.mse_weight, target=target)
+        model = build_scorer(config, tokenizer)
+        limit = context_length(model.encoder.config)
+    else:
+        objective = LanguageModelObjective(
+            LossModifiers.from_config(config), tokenizer.pad_token_id
+        )
+        model = build_language_model(config, tokenizer)
+        limit = context_length(model.config)
+    if length > limit:
+        raise CompatibilityError(
+            f"block_size: the data in {config.data_dir} are {length} tokens long, the model of "
+            f"{config.init_from_checkpoint} reads {limit}. Make shorter data, or train the MLM "
+            "with a larger block_size."
+        )
+    return model, objective
+
+
+def _arguments(config: Config, folder: Path) -> TrainingArguments:
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / "tensorboard")
+    device = resolve_device(config.device)
+    reports = [name.strip() for name in config.report_to.split(",") if name.strip() != "none"]
+    schedule = {"constant": "constant_with_warmup"}.get(config.lr_decay, config.lr_decay)
+    return TrainingArguments(
+        output_dir=str(folder),
+        max_steps=config.max_iters,
+        per_device_train_batch_size=config.batch_size,
+        per_device_eval_batch_size=max(config.batch_size, 32),
+        gradient_accumulation_steps=config.gradient_accumulation_steps,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type=schedule,
+        warmup_steps=config.warmup_iters,
+        weight_decay=config.weight_decay,
+        adam_beta2=0.98,
+        max_grad_norm=config.max_grad_norm,
+        bf16=resolve_dtype(config.dtype, device) == torch.bfloat16,
+        use_cpu=device.type == "cpu",
+        seed=config.seed,
+        ignore_data_skip=True,
+        eval_strategy="steps",
+        eval_steps=config.eval_interval,
+        save_strategy="steps",
+        save_steps=config.save_interval,
+        save_total_limit=KEPT_CHECKPOINTS,
+        logging_steps=min(10, config.eval_interval),
+        report_to=reports,
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=device.type == "cuda",
+    )
+
+
+class _Freezing(TrainerCallback):  # type: ignore[misc]
+    """Freezes the encoder until `unfreeze_at_iteration`, also in a continued run."""
+
+    def __init__(self, config: Config) -> None:
+        self.freeze = config.freeze_transformer
+        self.thaw_at = config.unfreeze_at_iteration
+
+    def on_step_begin(
+        self, args: Any, state: Any, control: Any, model: Any = None, **_kwargs: Any
+    ) -> None:
+        frozen = self.freeze and (self.thaw_at == 0 or state.global_step < self.thaw_at)
+        if isinstance(model, SequenceScorer):
+            if model.encoder_frozen != frozen:
+                model.freeze_encoder(frozen)
+        elif self.freeze:
+            model.base_model.requires_grad_(not frozen)
+
+
+class _Flow(TrainerCallback):  # type: ignore[misc]
+    """Saves when the provider waits for an acknowledgement or when the run is stopped."""
+
+    def __init__(self, trainer: StreamTrainer, stop: threading.Event) -> None:
+        self.trainer = trainer
+        self.stop = stop
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
+        if self.trainer.must_let_go():
+            control.should_save = True
+        if self.stop.is_set():
+            control.should_save = control.should_training_stop = True
+
+
+class _Reporting(TrainerCallback):  # type: ignore[misc]
+    """Passes what is logged on to the caller."""
+
+    def __init__(self, on_progress: Callable[[TrainProgress], None]) -> None:
+        self.on_progress = on_progress
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_kwargs: Any) -> None:
+        figures = {key: value for key, value in (logs or {}).items() if isinstance(value, float)}
+        self.on_progress(TrainProgress(state.global_step, state.max_steps, figures))
+
+
+@contextmanager
+def _signals_set(stop: threading.Event) -> Iterator[None]:
+    """Within, SIGINT and SIGTERM ask for an orderly stop; a second one interrupts at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(_number: int, _frame: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _finish(trainer: StreamTrainer, folder: Path) -> TrainResult:
+    """Save the model where users look for it, and the history of its figures."""
+    trainer.save_model(str(folder))
+    history = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
+    last = {
+        key.removeprefix("eval_"): value
+        for key, value in (history[-1] if history else {}).items()
+        if key.startswith("eval_")
+    }
+    meta = trainer.consumer.meta
+    content = {
+        "steps": trainer.state.global_step,
+        "eval": last,
+        "history": history,
+        "data_fingerprint": meta.fingerprint,
+        "tokenizer": tokenizer_fingerprint(trainer.processing_class),
+        "made_with": dict(meta.made_with),
+    }
+    (folder / "metrics.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return TrainResult(folder, trainer.state.global_step, last)
+
+
+def _read_metrics(folder: Path) -> dict[str, float]:
+    try:
+        content = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return dict(content["eval"])

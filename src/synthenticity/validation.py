@@ -1,0 +1,190 @@
+"""`validate`: the plan's four checks, as a command and a function.
+
+1. the filling model loads and predicts masked tokens better than chance;
+2. targets recomputed from the token labels equal the stored ones, at several ratios;
+3. every file obeys the schema and its identity;
+4. ten training steps run and lower the loss.
+
+A config is checked on data made for the occasion in a temporary directory; a directory is
+checked as it is.
+"""
+
+import dataclasses
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from synthenticity.config import Config, load_config
+from synthenticity.errors import BatchFileError, QueueError, SynthenticityError
+from synthenticity.stream.batch_file import Identity, read_batch_file
+from synthenticity.stream.batch_queue import BatchQueue
+from synthenticity.stream.meta import Meta
+
+TRAINING_STEPS = 10
+CHECKED_MASK_SHARE = 0.15
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check: what it claims, whether that holds, and the figures it rests on."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+def validate(target: str | Path, config: Config | None = None) -> list[Check]:
+    """Check a config file or a directory of batch files; a failed check is a result, no error.
+
+    Raises:
+        SynthenticityError: the target cannot be checked at all (missing, not a config, ...).
+
+    """
+    path = Path(target)
+    if path.is_dir():
+        return validate_directory(path)
+    return validate_config(config or load_config(path))
+
+
+def validate_config(config: Config) -> list[Check]:
+    """Make a little data as the config says and check it; nothing of the user's is touched."""
+    from synthenticity.providers.prepare import prepare
+
+    small = dataclasses.replace(config, batches_per_file=4)
+    with tempfile.TemporaryDirectory(prefix="synthenticity-") as directory:
+        prepare(small, directory, files=1)
+        return validate_directory(Path(directory))
+
+
+def validate_directory(directory: Path) -> list[Check]:
+    """Check the files of a directory, and train ten steps on them."""
+    queue = BatchQueue(directory)
+    meta = queue.meta()
+    if meta is None:
+        raise QueueError(f"{directory}: holds no batch files (no meta.json).")
+    config = load_config(directory / "config.toml")
+    checks: list[tuple[str, Callable[[], str]]] = [
+        ("the filling model predicts better than chance", lambda: _check_mlm(config)),
+        ("targets equal those recomputed from the labels", lambda: _check_targets(queue, meta)),
+        ("files obey the schema and their identity", lambda: _check_files(queue, meta)),
+        ("ten training steps lower the loss", lambda: _check_training(config, queue, meta)),
+    ]
+    if meta.task["training_type"] == "MLM":
+        del checks[:2]  # no filling model, no graded targets
+    return [_run(name, check) for name, check in checks]
+
+
+def _run(name: str, check: Callable[[], str]) -> Check:
+    try:
+        return Check(name, True, check())
+    except (_CheckFailedError, SynthenticityError) as error:
+        return Check(name, False, str(error))
+
+
+class _CheckFailedError(Exception):
+    """A check did not hold."""
+
+
+def _check_mlm(config: Config) -> str:
+    """Compare top-1 accuracy at 15 % masking on the val pool with always the commonest token."""
+    from synthenticity.providers.sequence_scorer import SequenceScorerProvider
+
+    provider = SequenceScorerProvider(config)
+    rng = np.random.default_rng(0)
+    ids = provider.pools["val"].sample_windows(rng, 32).ids
+    mask = rng.random(ids.shape) < CHECKED_MASK_SHARE
+    written = provider.mlm_engine.predict_masked_tokens(
+        ids, mask, sequence_keys=np.arange(len(ids)), temperature=0.0
+    )
+    accuracy = float((written[mask] == ids[mask]).mean())
+    commonest = float(np.bincount(ids[mask]).max() / mask.sum())
+    report = f"top-1 accuracy {accuracy:.3f}, always the commonest token {commonest:.3f}"
+    if accuracy <= commonest:
+        raise _CheckFailedError(report)
+    return report
+
+
+def _check_targets(queue: BatchQueue, meta: Meta) -> str:
+    from synthenticity.synthesis.synthetic_generation import fraction_labelled
+
+    worst, count, levels = 0.0, 0, set()
+    for path, expected in _all_files(queue, meta):
+        columns = read_batch_file(path, expected).columns
+        true = fraction_labelled(columns["token_labels"], (1, 2))
+        stored = columns["targets"]
+        stored = 1 - stored if meta.task.get("target") == "authenticity" else stored
+        errors = [np.abs(true - stored), np.abs(true - columns["synthenticity"])]
+        replaced = fraction_labelled(columns["token_labels"], (2,))
+        errors.append(np.abs(replaced - columns["replaced_fraction"]))
+        changed = (columns["input_ids"] != columns["original_ids"]) & (columns["token_labels"] < 2)
+        if (changed & (columns["token_labels"] >= 0)).any():
+            raise _CheckFailedError(
+                f"{path}: a token labelled original or restored differs from its text"
+            )
+        worst = max(worst, *(float(error.max()) for error in errors))
+        count += len(true)
+        levels |= set(np.floor(true * 10).astype(int).tolist())
+    report = f"{count} sequences over {len(levels)} tenths of the range, largest error {worst:.1e}"
+    if worst > 1e-6:
+        raise _CheckFailedError(report)
+    return report
+
+
+def _check_files(queue: BatchQueue, meta: Meta) -> str:
+    files = _all_files(queue, meta)
+    if not files:
+        raise _CheckFailedError("there are no files")
+    for path, expected in files:
+        try:
+            rows = meta.schema.check(read_batch_file(path, expected).columns)
+        except (BatchFileError, ValueError) as error:
+            raise _CheckFailedError(str(error)) from None
+        if rows != meta.rows_per_file:
+            raise _CheckFailedError(f"{path}: {rows} rows, meta.json says {meta.rows_per_file}")
+    return f"{len(files)} files read and verified"
+
+
+def _all_files(queue: BatchQueue, meta: Meta) -> list[tuple[Path, Identity]]:
+    return [
+        (queue.path(split, number), Identity(meta.fingerprint, split, number))
+        for split in ("train", "val", "test")
+        for number in queue.numbers(split)
+    ]
+
+
+def _check_training(config: Config, queue: BatchQueue, meta: Meta) -> str:
+    """Take ten steps on one batch, as training would, and compare the loss before and after."""
+    import torch
+
+    from synthenticity.text.tokenization import load_tokenizer
+    from synthenticity.training.objective import tensor_batches
+    from synthenticity.training.train import TRAINING_TYPES, build_model
+
+    mode = {value: key for key, value in TRAINING_TYPES.items()}[meta.task["training_type"]]
+    numbers = [(split, n) for split in ("val", "train") for n in queue.numbers(split)]
+    if not numbers:
+        raise _CheckFailedError("there are no files to train on")
+    split, number = numbers[0]
+    columns = read_batch_file(queue.path(split, number)).columns
+    config = dataclasses.replace(config, model_mode=str(mode), data_dir=str(queue.directory))
+    torch.manual_seed(config.seed)
+    tokenizer = load_tokenizer(queue.directory / "tokenizer")
+    model, objective = build_model(config, meta, tokenizer, lambda text: None)
+    batch = tensor_batches(columns, objective.columns, config.batch_size, model.device)[0]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate)
+    losses: list[float] = []
+    model.train()
+    for _ in range(TRAINING_STEPS + 1):
+        loss: Any = objective.loss(model, batch)
+        losses.append(float(loss))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    report = f"loss {losses[0]:.4f} before, {losses[-1]:.4f} after"
+    if not losses[-1] < losses[0]:
+        raise _CheckFailedError(report)
+    return report
