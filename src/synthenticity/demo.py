@@ -58,7 +58,7 @@ class Budget:
 
 
 BUDGETS = {
-    "fast": Budget(mlm_iters=900, scorer_iters=800, plan_iters=400, scorer_files=5),
+    "fast": Budget(mlm_iters=1400, scorer_iters=900, plan_iters=400, scorer_files=5),
     "full": Budget(mlm_iters=8000, scorer_iters=8000, plan_iters=4000, scorer_files=50),
 }
 

@@ -1,0 +1,101 @@
+"""Settings: precedence, types, suggestions, all problems at once."""
+
+from pathlib import Path
+
+import pytest
+
+from synthenticity.config import Config, Recipe, load_config, write_config
+from synthenticity.errors import ConfigError
+
+ROOT = Path(__file__).parent.parent
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_command_line_beats_file_beats_defaults(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.toml", "batch_size = 5\nseed = 2\n")
+    config = load_config(path, {"batch-size": "7"})
+    assert (config.batch_size, config.seed, config.block_size) == (7, 2, 256)
+
+
+def test_all_problems_of_a_file_are_reported_at_once_with_suggestions(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.toml", 'batch_sise = 5\nseed = "x"\n')
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, {"learning_ratee": "1"})
+    message = str(caught.value)
+    assert f"{path}: unknown setting batch_sise. Did you mean batch_size?" in message
+    assert "seed: must be a whole number" in message
+    assert "--learning_ratee: unknown setting" in message
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"mask_probability_range": (0.7, 0.1)}, "reversed"),
+        ({"mask_probability_range": (0.1, 1.2)}, "outside 0 to 1"),
+        ({"batch_size": 0}, "outside"),
+        ({"pattern": "spam"}, "Did you mean span"),
+        ({"attention_type": "causal"}, "bidirectional"),
+        ({"pool_shares": (0.5, 0.5)}, "four positive shares"),
+        ({"untouched_share": 0.8, "all_filled_share": 0.4}, "exceeds 1"),
+        ({"unfreeze_at_iteration": 5}, "nothing is frozen"),
+        ({"recipes": (Recipe(ratio=(0.6, 0.2)),)}, "recipes[0].ratio"),
+        ({"recipes": (Recipe(),), "untouched_share": 0.5}, "no effect beside"),
+        ({"recipes": (Recipe(weight=0.0),)}, "all weights are 0"),
+    ],
+)
+def test_wrong_values_are_refused_with_words(settings: dict, words: str) -> None:
+    with pytest.raises(ConfigError, match=words.replace("[", r"\[")):
+        Config(**settings)
+
+
+def test_broken_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such config file"):
+        load_config(tmp_path / "missing.toml")
+    with pytest.raises(ConfigError, match="not valid TOML"):
+        load_config(write(tmp_path / "c.toml", "batch_size = = 5"))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("[0.2, 0.3]", (0.2, 0.3)), ("0.2,0.3", (0.2, 0.3)), ("(0.2, 0.3)", (0.2, 0.3))],
+)
+def test_ranges_can_be_typed_in_any_usual_way(text: str, value: tuple) -> None:
+    assert load_config(None, {"mask_probability_range": text}).mask_probability_range == value
+
+
+def test_python_booleans_and_none_are_understood() -> None:
+    config = load_config(None, {"freeze_transformer": "True", "init_from_checkpoint": "none"})
+    assert config.freeze_transformer is True
+    assert config.init_from_checkpoint is None
+
+
+def test_a_written_config_reads_back_to_itself(tmp_path: Path) -> None:
+    recipes = (Recipe(pattern="span", ratio=(0.2, 0.4), top_k=5), Recipe(ratio=(0, 0), weight=0.5))
+    for config in (Config(top_p=0.9, untouched_share=0.0), Config(recipes=recipes)):
+        write_config(config, tmp_path / "c.toml")
+        assert load_config(tmp_path / "c.toml") == config
+
+
+def test_default_mixture_holds_human_and_fully_filled_text() -> None:
+    mixture = Config().mixture(untouched_share=0.15, all_filled_share=0.05)
+    assert {recipe.ratio: round(recipe.weight, 6) for recipe in mixture} == {
+        (0.0, 0.0): 0.15,
+        (1.0, 1.0): 0.05,
+        (0.1, 0.7): 0.8,
+    }
+
+
+def test_shipped_configs_are_valid_and_hold_the_plans_keys() -> None:
+    plan = """dataset batch_size block_size mlm_checkpoint_path mask_probability_range
+    cls_token_id model_mode attention_type freeze_transformer unfreeze_at_iteration
+    unfreeze_lr_multiplier init_from_checkpoint learning_rate warmup_iters max_iters
+    eval_interval loss_modifiers_enabled entropy_modifier_enabled target_smoothing_enabled
+    batches_per_file max_backlog_files sleep_seconds seed""".split()
+    for path in (ROOT / "configs").glob("*.toml"):
+        load_config(path)
+    text = (ROOT / "configs" / "sequence_scorer.toml").read_text(encoding="utf-8")
+    assert [key for key in plan if f"\n{key} = " not in text] == []
