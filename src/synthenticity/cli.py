@@ -84,7 +84,7 @@ def _complain(message: str) -> int:
 def _console(*, stderr: bool = False) -> "Console":
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=not stderr)
+    return Console(stderr=stderr, highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -158,8 +158,15 @@ def train(
         from synthenticity.providers.process import provider_running
         from synthenticity.training.train import train as run_train
 
-        with provider_running(settings) if prepare else nullcontext():
-            result = run_train(settings, folder, on_progress=view.update, on_message=view.message)
+        provider = provider_running(settings) if prepare else nullcontext(lambda: None)
+        with provider as raise_if_provider_failed:
+            result = run_train(
+                settings,
+                folder,
+                on_progress=view.update,
+                on_message=view.message,
+                while_waiting=raise_if_provider_failed,
+            )
     if as_json:
         print(json.dumps({"out_dir": str(folder), "steps": result.steps, **result.metrics}))
     else:

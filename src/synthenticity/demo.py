@@ -24,8 +24,9 @@ from synthenticity.providers.prepare import PrepareProgress, prepare
 from synthenticity.stream.batch_file import Columns
 from synthenticity.stream.dataset_consumer import DatasetConsumer
 from synthenticity.text.tokenization import load_tokenizer
+from synthenticity.training.callbacks import TrainProgress
 from synthenticity.training.model import load_scorer
-from synthenticity.training.train import TrainProgress, train
+from synthenticity.training.train import train
 
 WINDOW = 256
 TESTED_RATIOS = (0.1, 0.7)

@@ -26,7 +26,8 @@ from synthenticity.display import (
 if TYPE_CHECKING:
     from synthenticity.inspection import Inspection
     from synthenticity.providers.prepare import PrepareProgress
-    from synthenticity.training.train import TrainProgress, TrainResult
+    from synthenticity.training.callbacks import TrainProgress
+    from synthenticity.training.train import TrainResult
 
 PLAIN_SECONDS = 10.0
 

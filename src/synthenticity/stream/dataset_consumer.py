@@ -79,19 +79,25 @@ class DatasetConsumer:
         self._on_wait = on_wait
         self.while_waiting = while_waiting
         self.meta: Meta = self._wait_for(self.queue.meta, "meta.json")
-        self.columns = self._choose_columns(columns)
+        self.choose_columns(columns)
         self._fixed_files = self._count_fixed_files()
-        self._cached: tuple[int, Columns] | None = None
         self.position = self.first_position() if position is None else position
 
-    def _choose_columns(self, asked: list[str] | None) -> list[str]:
+    def choose_columns(self, asked: list[str] | None) -> None:
+        """Hand out these columns from now on; None: those with role input or target.
+
+        Raises:
+            ConfigError: the data have no such column; lists those they have.
+
+        """
         schema = self.meta.schema
         unknown = sorted(set(asked or []) - set(schema.names()))
         if unknown:
             raise ConfigError(
                 f"columns: {unknown} are not in the data, which has {schema.names()}."
             )
-        return asked if asked is not None else schema.names("input", "target")
+        self.columns = asked if asked is not None else schema.names("input", "target")
+        self._cached: tuple[int, Columns] | None = None
 
     def _count_fixed_files(self) -> int | None:
         """Return the number of files of a fixed set, None for the live train split."""

@@ -8,16 +8,14 @@ continued. Run again after any interruption, the same call goes on from the last
 import json
 import logging
 import os
-import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PrinterCallback, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, TrainingArguments
 from transformers.trainer_utils import set_seed
 
 from synthenticity.config import Config, load_config, to_mapping, write_config
@@ -26,10 +24,16 @@ from synthenticity.stream.dataset_consumer import DatasetConsumer
 from synthenticity.stream.meta import LIVE, Meta
 from synthenticity.synthesis.mlm_inference import context_length, resolve_device, resolve_dtype
 from synthenticity.text.tokenization import load_tokenizer, tokenizer_fingerprint
+from synthenticity.training.callbacks import (
+    Flow,
+    Freezing,
+    Reporting,
+    TrainProgress,
+    signals_set,
+)
 from synthenticity.training.loss import MODIFIERS, LossModifiers
 from synthenticity.training.model import (
     ModelMode,
-    SequenceScorer,
     build_language_model,
     build_scorer,
     check_tokenizer,
@@ -59,15 +63,6 @@ MAY_CHANGE = frozenset(
 """Settings that a continued run may change: they do not alter what a step computes."""
 
 KEPT_CHECKPOINTS = 2
-
-
-@dataclass(frozen=True)
-class TrainProgress:
-    """What training reports: the step, and the figures logged there (loss, eval_...)."""
-
-    step: int
-    max_steps: int
-    figures: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -101,11 +96,10 @@ def train(
     folder = Path(out_dir)
     resumed = _check_continuation(config, folder)
     stop = threading.Event()
-    with _signals_set(stop):
+    with signals_set(stop):
         consumer = DatasetConsumer(
             config.data_dir,
             batch_size=config.batch_size,
-            columns=_objective_columns(config),
             seed=config.seed,
             wait_seconds=config.wait_seconds,
             stop=stop,
@@ -113,6 +107,7 @@ def train(
             while_waiting=while_waiting,
         )
         _check_data(config, consumer.meta)
+        consumer.choose_columns(_objective_columns(config))
         step, checkpoint = _take_position(consumer, resumed)
         if step >= config.max_iters:
             return TrainResult(folder, step, _read_metrics(folder), already_complete=True)
@@ -230,7 +225,7 @@ def _build_trainer(
         processing_class=tokenizer,
     )
     trainer.remove_callback(PrinterCallback)
-    for callback in (_Freezing(config), _Flow(trainer, stop), _Reporting(on_progress)):
+    for callback in (Freezing(config), Flow(trainer, stop), Reporting(on_progress)):
         trainer.add_callback(callback)
     return trainer
 
@@ -301,69 +296,6 @@ def _arguments(config: Config, folder: Path) -> TrainingArguments:
         remove_unused_columns=False,
         dataloader_pin_memory=device.type == "cuda",
     )
-
-
-class _Freezing(TrainerCallback):  # type: ignore[misc]
-    """Freezes the encoder until `unfreeze_at_iteration`, also in a continued run."""
-
-    def __init__(self, config: Config) -> None:
-        self.freeze = config.freeze_transformer
-        self.thaw_at = config.unfreeze_at_iteration
-
-    def on_step_begin(
-        self, args: Any, state: Any, control: Any, model: Any = None, **_kwargs: Any
-    ) -> None:
-        frozen = self.freeze and (self.thaw_at == 0 or state.global_step < self.thaw_at)
-        if isinstance(model, SequenceScorer):
-            if model.encoder_frozen != frozen:
-                model.freeze_encoder(frozen)
-        elif self.freeze:
-            model.base_model.requires_grad_(not frozen)
-
-
-class _Flow(TrainerCallback):  # type: ignore[misc]
-    """Saves when the provider waits for an acknowledgement or when the run is stopped."""
-
-    def __init__(self, trainer: StreamTrainer, stop: threading.Event) -> None:
-        self.trainer = trainer
-        self.stop = stop
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
-        if self.trainer.must_let_go():
-            control.should_save = True
-        if self.stop.is_set():
-            control.should_save = control.should_training_stop = True
-
-
-class _Reporting(TrainerCallback):  # type: ignore[misc]
-    """Passes what is logged on to the caller."""
-
-    def __init__(self, on_progress: Callable[[TrainProgress], None]) -> None:
-        self.on_progress = on_progress
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_kwargs: Any) -> None:
-        figures = {key: value for key, value in (logs or {}).items() if isinstance(value, float)}
-        self.on_progress(TrainProgress(state.global_step, state.max_steps, figures))
-
-
-@contextmanager
-def _signals_set(stop: threading.Event) -> Iterator[None]:
-    """Within, SIGINT and SIGTERM ask for an orderly stop; a second one interrupts at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def handle(_number: int, _frame: Any) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _finish(trainer: StreamTrainer, folder: Path) -> TrainResult:
