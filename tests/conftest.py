@@ -69,8 +69,8 @@ def mlm_config(tiny: Config, tmp_path_factory: pytest.TempPathFactory) -> Config
         dataset="char_diffusion",
         model_mode="language_model",
         data_dir=str(tmp_path_factory.mktemp("mlm_data") / "data"),
-        max_iters=60,
-        eval_interval=30,
+        max_iters=300,
+        eval_interval=150,
     )
     prepare(config, files=4)
     return config
@@ -87,9 +87,7 @@ def mlm_path(mlm_config: Config, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @pytest.fixture(scope="session")
-def scorer_config(
-    tiny: Config, mlm_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Config:
+def scorer_config(tiny: Config, mlm_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Config:
     """Settings of a scorer, with its finite data set made."""
     from synthenticity.providers.prepare import prepare
 

@@ -33,6 +33,7 @@ app = App(
     help="Say how much of a text a machine wrote, and which words.",
     help_epilogue="Every setting of a config may be given as an option: docs/configuration.md.",
     result_action="return_value",
+    suppress_keyboard_interrupt=False,  # `run` answers it
 )
 
 ConfigPath = Annotated[Path, Parameter(help="TOML file of settings, for example configs/tiny.toml")]
@@ -121,19 +122,22 @@ def prepare(
     console = _console(stderr=True)
     from synthenticity.providers.prepare import prepare as run_prepare
 
+    def show(summary: dict[str, Any]) -> None:
+        if as_json:
+            print(json.dumps(summary))
+        else:
+            target = str(out_dir or settings.data_dir)
+            _console().print(PrepareView.summary_table(target, summary))
+
     with _quiet_libraries(), PrepareView(console) as view:
-        summary = run_prepare(
+        run_prepare(
             settings,
             out_dir,
             files=files,
             splits=[name.strip() for name in splits.split(",")],
             on_progress=view.update,
+            on_end=show,
         )
-    target = out_dir or settings.data_dir
-    if as_json:
-        print(json.dumps(summary))
-    else:
-        _console().print(view.summary_table(str(target), summary))
     return GOOD
 
 
@@ -177,7 +181,9 @@ def train(
 @app.command
 def score(
     run: Annotated[Path, Parameter(help="The --out_dir of a sequence_scorer run.")],
-    file: Annotated[str, Parameter(help="UTF-8 text file; - reads standard input.")] = "-",
+    file: Annotated[
+        str, Parameter(help="UTF-8 text file; - reads standard input.", allow_leading_hyphen=True)
+    ] = "-",
     *,
     as_json: Json = False,
 ) -> int:

@@ -135,7 +135,9 @@ Write the smaller number first.
     mean_span: float = _setting("masking", 8.0, "`span`: mean length of a span, in tokens")
     stickiness: float = _setting("masking", 8.0, "`sticky`: how much likelier a neighbour is")
     recipes: tuple[Recipe, ...] = _setting(
-        "masking", (), "`[[recipes]]` tables: a mixture in place of the eight simple settings"
+        "masking",
+        (),
+        "`[[recipes]]` tables: a mixture in place of the simple settings of masking and sampling",
     )
     corruption: str = _setting(
         "masking",
@@ -248,7 +250,7 @@ Write the smaller number first.
             for index, recipe in enumerate(self.recipes)
             for problem in recipe.problems()
         ]
-        simple = ("mask_probability_range", "untouched_share", "all_filled_share", "pattern")
+        simple = ("mask_probability_range", "untouched_share", "all_filled_share", *_SIMPLE_KEYS)
         given = [key for key in simple if getattr(self, key) != _FIELDS[key].default]
         if self.recipes and given:
             problems.append(f"{given[0]}: has no effect beside [[recipes]]. Drop one of the two.")

@@ -180,7 +180,7 @@ def _check_training(config: Config, queue: BatchQueue, meta: Meta) -> str:
     model.train()
     for _ in range(TRAINING_STEPS + 1):
         loss: Any = objective.loss(model, batch)
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

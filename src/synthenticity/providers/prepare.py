@@ -105,6 +105,7 @@ def prepare(
     splits: Sequence[str] = SPLITS,
     provider: DataProviderBase | None = None,
     on_progress: Callable[[PrepareProgress], None] = lambda progress: None,
+    on_end: Callable[[dict[str, Any]], None] = lambda summary: None,
     stop: threading.Event | None = None,
 ) -> dict[str, Any]:
     """Make the data that a config describes, and return the summary of what this run made.
@@ -116,6 +117,7 @@ def prepare(
         splits: the splits of a finite data set.
         provider: in place of the one that `config.dataset` names.
         on_progress: called after each file and at the start of each wait.
+        on_end: called with the summary when the run is complete, stopped or interrupted.
         stop: set it from another thread to end an endless run between two files.
 
     Raises:
@@ -140,9 +142,11 @@ def prepare(
             else:
                 _complete(run, files, splits)
         except KeyboardInterrupt:
-            _finish(run, target)
+            on_end(_finish(run, target))
             raise
-        return _finish(run, target)
+        summary = _finish(run, target)
+    on_end(summary)
+    return summary
 
 
 def _write_beside(config: Config, run: _Run) -> None:

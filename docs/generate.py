@@ -1,0 +1,138 @@
+"""Write what the docs take from the code and from measurements.
+
+    python docs/generate.py            # write them
+    python docs/generate.py --check    # fail if they are not what would be written
+
+docs/configuration.md comes from the fields of `Config`, docs/benchmarks.md from benchmarks/*.json,
+and the README's table from that of the demo.
+"""
+
+import dataclasses
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from synthenticity.config import Config, Recipe
+
+DOCS = Path(__file__).parent
+BENCHMARKS = DOCS.parent / "benchmarks"
+GROUPS = {
+    "data": "Text, and what is cut from it",
+    "masking": "What is masked",
+    "filling": "What fills the masks",
+    "queue": "The queue between provider and trainer",
+    "model": "The model",
+    "training": "The training",
+}
+
+
+def table(rows: list[list[str]]) -> str:
+    """Return a Markdown table; the first row is its head."""
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    lines = [f"| {' | '.join(row)} |" for row in cells]
+    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
+
+
+def shown(value: Any) -> str:
+    """Return a default as it is written in TOML."""
+    if value is None:
+        return "unset"
+    if isinstance(value, tuple):
+        return f"`{json.dumps(list(value))}`"
+    return f"`{json.dumps(value)}`"
+
+
+def settings_table(owner: type, group: str) -> str:
+    """Return the table of the settings of a group."""
+    rows = [["key", "default", "meaning"]]
+    for field in dataclasses.fields(owner):
+        if field.metadata["group"] == group:
+            choices = ", ".join(f"`{choice}`" for choice in field.metadata["choices"])
+            meaning = field.metadata["doc"] + (f" ({choices})" if choices else "")
+            rows.append([f"`{field.name}`", shown(field.default), meaning])
+    return table(rows)
+
+
+def configuration() -> str:
+    """Return docs/configuration.md."""
+    parts = [
+        "# Settings",
+        "One flat TOML file describes a run of `prepare` or `train`; every key may also be given "
+        "as an option (`--batch_size 32` or `--batch-size 32`). Defaults < file < command line. "
+        "Unknown keys and wrong values are errors, all reported at once, with a suggestion. The "
+        "resolved settings are written beside every output (`config.toml`).",
+        *(f"## {title}\n\n{settings_table(Config, group)}" for group, title in GROUPS.items()),
+        "## Recipes",
+        "A mixture in place of the simple settings of masking and sampling: one `[[recipes]]` "
+        "table each, drawn by weight.",
+        "```toml\n[[recipes]]\nratio = [0, 0]        # human text\nweight = 0.2\n\n"
+        '[[recipes]]\npattern = "span"\nratio = [0.1, 0.9]\ntop_k = 20\nweight = 0.8\n```',
+        settings_table(Recipe, ""),
+    ]
+    return "\n\n".join([NOTE, *parts]) + "\n"
+
+
+def rows_table(content: dict[str, Any]) -> str:
+    """Return the table of a benchmark."""
+    rows = [list(content["rows"][0])]
+    return table([*rows, *([str(value) for value in row.values()] for row in content["rows"])])
+
+
+def benchmarks() -> str:
+    """Return docs/benchmarks.md."""
+    parts = [
+        "# Measurements",
+        "Every figure has its script and its JSON in `benchmarks/`. Machines differ and are noisy: "
+        "trust ratios within one table, measure absolute times again on yours.",
+    ]
+    for path in sorted(BENCHMARKS.glob("*.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        parts += [
+            f"## {content['title']}",
+            content["about"],
+            rows_table(content),
+            f"`{content['command']}`, {content['date']}, {content['machine']}. "
+            f"Data: `benchmarks/{path.name}`.",
+        ]
+    return "\n\n".join([NOTE, *parts]) + "\n"
+
+
+def readme() -> str:
+    """Return README.md with the tables of the benchmarks that it names put in anew."""
+
+    def put_in(found: re.Match[str]) -> str:
+        path = BENCHMARKS / f"{found[1]}.json"
+        content = json.loads(path.read_text(encoding="utf-8"))
+        text = f"{content['about']} (`{content['command']}`, {content['machine']})"
+        return f"<!-- figures: {found[1]} -->\n{rows_table(content)}\n\n{text}\n<!-- end -->"
+
+    text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    return re.sub(r"<!-- figures: (\w+) -->\n.*?<!-- end -->", put_in, text, flags=re.DOTALL)
+
+
+NOTE = "<!-- Written by docs/generate.py; do not edit. -->"
+PAGES = {
+    DOCS / "configuration.md": configuration,
+    DOCS / "benchmarks.md": benchmarks,
+    DOCS.parent / "README.md": readme,
+}
+
+
+def main() -> int:
+    stale = []
+    for path, make in PAGES.items():
+        text = make()
+        if "--check" in sys.argv:
+            if not path.is_file() or path.read_text(encoding="utf-8") != text:
+                stale.append(path.name)
+        else:
+            path.write_text(text, encoding="utf-8")
+    if stale:
+        print(f"stale: {', '.join(stale)}. Run python docs/generate.py", file=sys.stderr)
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""The examples run as their docstrings say."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from synthenticity.config import Config
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def run(*arguments: object, path: str = "") -> str:
+    """Run Python and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        env={"PYTHONPATH": path, "HF_HUB_OFFLINE": "1", "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_fill_and_label_marks_every_character(mlm_path: Path) -> None:
+    text = "the king and his fool"
+    original, filled, signs, _ = run(EXAMPLES / "fill_and_label.py", mlm_path, text).splitlines()
+    assert original == text
+    assert len(filled) == len(signs) == len(text)
+    for before, after, sign in zip(original, filled, signs, strict=True):
+        assert (before == after) == (sign in ".=")
+
+
+def test_read_batches_reads_three_batches(scorer_config: Config) -> None:
+    lines = run(EXAMPLES / "read_batches.py", scorer_config.data_dir).splitlines()
+    assert [line.split(":")[0] for line in lines] == ["position 10", "position 20", "position 30"]
+    assert "'input_ids': (10, 33)" in lines[0]
+
+
+def test_score_folder_lists_every_file_in_falling_order(
+    scorer_path: Path, corpus_folder: Path
+) -> None:
+    lines = run(EXAMPLES / "score_folder.py", scorer_path, corpus_folder).splitlines()
+    assert sorted(line.split()[1] for line in lines) == [f"play-{n}.txt" for n in range(10)]
+    scores = [float(line.split()[0]) for line in lines]
+    assert scores == sorted(scores, reverse=True)
+
+
+@pytest.fixture
+def installed_example(tmp_path: Path) -> str:
+    """The search path on which the example's package looks installed, entry point and all."""
+    folder = EXAMPLES / "own_provider"
+    line = next(
+        line
+        for line in (folder / "pyproject.toml").read_text(encoding="utf-8").splitlines()
+        if line.startswith("unigram = ")
+    ).replace('"', "")
+    information = tmp_path / "unigram_provider-0.1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Name: unigram-provider\nVersion: 0.1.0\n")
+    (information / "entry_points.txt").write_text(f"[synthenticity.providers]\n{line}\n")
+    return f"{folder}:{tmp_path}"
+
+
+def test_own_provider_is_found_by_name_and_trained_on(
+    installed_example: str, tmp_path: Path, corpus_folder: Path
+) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text(
+        f'dataset = "unigram"\ncorpus = "{corpus_folder}"\ndata_dir = "{tmp_path / "data"}"\n'
+        "block_size = 33\nbatch_size = 8\nbatches_per_file = 4\nval_files = 1\nlayers = 2\n"
+        "hidden_size = 32\nmax_iters = 4\neval_interval = 4\nwarmup_iters = 1\n"
+        'report_to = "none"\n',
+        encoding="utf-8",
+    )
+    command = ("-m", "synthenticity")
+    run(*command, "prepare", config, "--files", 1, path=installed_example)
+    out = run(*command, "train", config, "--out_dir", tmp_path / "run", path=installed_example)
+    assert "mae" in out
+    shown = run(*command, "inspect", tmp_path / "data", path=installed_example)
+    assert "unigram (SEQUENCE_SCORING)" in shown
