@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import record
+import torch
 
 from synthenticity.config import Recipe
 from synthenticity.seeding import numpy_rng
@@ -21,6 +22,7 @@ from synthenticity.stream.batch_file import (
 )
 from synthenticity.stream.batch_queue import BatchQueue
 from synthenticity.synthesis.masking import mask_rows
+from synthenticity.synthesis.sampling import Sampling, draw_tokens
 from synthenticity.text.corpus import load_corpus
 from synthenticity.text.tokenization import build_character_tokenizer, encode
 
@@ -109,6 +111,28 @@ def file_rows() -> list[dict[str, str]]:
         ]
 
 
+def draw_rows() -> list[dict[str, str]]:
+    """Count the draws that rounding the logits to bfloat16 changes, for two kinds of noise."""
+    rows, vocabulary = 20_000, 1000
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(rows, vocabulary, generator=generator)
+    rounded = logits.bfloat16().float()
+    keys = torch.arange(rows)
+    everything = Sampling(torch.ones(rows), torch.zeros(rows, dtype=torch.long), torch.ones(rows))
+    keyed = [draw_tokens(values, keys, everything) for values in (logits, rounded)]
+    uniform = torch.rand(rows, 1, generator=generator)
+    inverse = [
+        torch.searchsorted(values.softmax(dim=1).cumsum(dim=1), uniform)
+        for values in (logits, rounded)
+    ]
+    return [
+        row(
+            f"draws changed by bfloat16 rounding, {name}", float((a != b).float().mean()) * 100, "%"
+        )
+        for name, (a, b) in (("noise keyed by id", keyed), ("inverse CDF", inverse))
+    ]
+
+
 def row(what: str, value: float, unit: str) -> dict[str, str]:
     """Return a line of the table."""
     return {"piece": what, "figure": f"{value:.3g} {unit}"}
@@ -126,6 +150,7 @@ def main() -> None:
             *masking_rows(),
             row("open a stream of randomness", streams * 1e3, "microseconds"),
             *file_rows(),
+            *draw_rows(),
         ],
     )
 

@@ -2,7 +2,7 @@
 
 No generator is global and none is shared, so what one batch file holds cannot depend on what
 else was made, in which order or by which process. Streams are Philox (Salmon et al. 2011),
-keyed by the 128-bit xxh3 digest of the four parts: 7 microseconds each.
+keyed by the 128-bit xxh3 digest of the four parts: ten microseconds each.
 """
 
 import numpy as np

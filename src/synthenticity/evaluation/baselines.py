@@ -1,7 +1,7 @@
 """Cheap baselines that a scorer must be measured against, fitted on the scorer's own windows.
 
-At small budgets they are the bar: on the same windows a character n-gram ridge beat every net
-that was trained for 70 CPU-seconds.
+At small budgets they are the bar: in the fast demo the character n-gram ridge estimates the ratio
+better than the net (docs/benchmarks.md).
 """
 
 from collections.abc import Sequence

@@ -2,8 +2,9 @@
 
 Gumbel-max sampling: token = argmax(logits / temperature + noise). Because the noise is keyed by
 vocabulary id instead of drawn in turn, a token does not depend on its neighbours in the batch,
-and a rounding difference in the logits changes 0.2-1 % of the draws, where inverse-CDF draws
-change 1.4-5.2 %. Nothing here knows of a model; everything runs on the logits' device.
+and rounding the logits changes fewer draws than with one random number a position, which moves
+with every id before the drawn one (docs/benchmarks.md). Nothing here knows of a model; everything
+runs on the logits' device.
 """
 
 from dataclasses import dataclass
