@@ -15,7 +15,8 @@ from typing import Any
 
 import record
 
-from synthenticity.config import Config, load_config
+from synthenticity.config import Config
+from synthenticity.config_file import load_config
 from synthenticity.evaluation.evaluate import predict
 from synthenticity.providers.prepare import prepare
 from synthenticity.stream.batch_queue import BatchQueue

@@ -15,7 +15,26 @@ import pytest
 from synthenticity.config import Config
 from synthenticity.text.tokenization import build_character_tokenizer, special_ids
 
-WORDS = "the king and his fool went to a hall where night fell on stone; who speaks? not I!".split()
+WORDS = [
+    "the",
+    "king",
+    "and",
+    "his",
+    "fool",
+    "went",
+    "to",
+    "a",
+    "hall",
+    "where",
+    "night",
+    "fell",
+    "on",
+    "stone;",
+    "who",
+    "speaks?",
+    "not",
+    "I!",
+]
 
 
 def make_text(seed: int, characters: int) -> str:

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from synthenticity import cli
-from synthenticity.config import Config, write_config
+from synthenticity.config import Config
+from synthenticity.config_file import write_config
 
 Make = Callable[..., str]
 

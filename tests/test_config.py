@@ -1,10 +1,12 @@
 """Settings: precedence, types, suggestions, all problems at once."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from synthenticity.config import Config, Recipe, load_config, write_config
+from synthenticity.config import Config, Recipe
+from synthenticity.config_file import load_config, write_config
 from synthenticity.errors import ConfigError
 
 ROOT = Path(__file__).parent.parent
@@ -90,11 +92,16 @@ def test_default_mixture_holds_human_and_fully_filled_text() -> None:
 
 
 def test_shipped_configs_are_valid_and_hold_the_plans_keys() -> None:
-    plan = """dataset batch_size block_size mlm_checkpoint_path mask_probability_range
-    cls_token_id model_mode attention_type freeze_transformer unfreeze_at_iteration
+    plan = re.findall(
+        r"\w+",
+        """
+    dataset batch_size block_size mlm_checkpoint_path mask_probability_range cls_token_id
+    model_mode attention_type freeze_transformer unfreeze_at_iteration
     unfreeze_lr_multiplier init_from_checkpoint learning_rate warmup_iters max_iters
     eval_interval loss_modifiers_enabled entropy_modifier_enabled target_smoothing_enabled
-    batches_per_file max_backlog_files sleep_seconds seed""".split()
+    batches_per_file max_backlog_files sleep_seconds seed
+        """,
+    )
     for path in (ROOT / "configs").glob("*.toml"):
         load_config(path)
     text = (ROOT / "configs" / "sequence_scorer.toml").read_text(encoding="utf-8")

@@ -59,7 +59,7 @@ def test_there_are_commands_to_check() -> None:
 @pytest.mark.parametrize("line", commands())
 def test_commands_in_the_docs_are_understood(line: str) -> None:
     from synthenticity.cli import app
-    from synthenticity.config import load_config
+    from synthenticity.config_file import load_config
 
     _, *arguments = shlex.split(line, comments=True)
     _, bound, _ = app.parse_args(arguments, exit_on_error=False, print_error=False)

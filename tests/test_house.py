@@ -14,6 +14,7 @@ LAYERS = [
     {"errors"},
     {"seeding", "metrics"},
     {"config"},
+    {"config_file"},
     {"text"},
     {"synthesis"},
     {"stream"},
@@ -55,7 +56,10 @@ def imports_of(path: Path) -> set[str]:
         if isinstance(node, ast.ImportFrom) and node.module and node.level == 0
     }
     found |= {
-        alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
     }
     return {name for name in found if name.startswith("synthenticity.")}
 

@@ -21,7 +21,7 @@ _PLACES = {
     "add_cls_token": "synthesis.synthetic_generation",
     "apply_bert_style_corruption": "synthesis.masking",
     "create_synthetic_text": "synthesis.synthetic_generation",
-    "load_config": "config",
+    "load_config": "config_file",
     "prepare": "providers.prepare",
     "read_batch_file": "stream.batch_file",
     "train": "training.train",

@@ -100,7 +100,7 @@ def _quiet_libraries() -> Iterator[None]:
 
 
 def _load(path: Path | None, overrides: dict[str, str]) -> "Config":
-    from synthenticity.config import load_config
+    from synthenticity.config_file import load_config
 
     return load_config(path, overrides)
 

@@ -1,18 +1,13 @@
 """Every setting: typed, frozen, documented once, checked before anything else happens.
 
-A run is described by one flat TOML file plus command-line overrides; defaults < file < command
-line. Wrong keys and wrong values are all reported at once, with the file and a suggestion. The
-table in docs/configuration.md is generated from the fields below.
+All wrong values of a config are reported at once. The table in docs/configuration.md is generated
+from the fields below; how files and options become a `Config` is in `config_file`.
 """
 
 import dataclasses
 import difflib
 import math
-import tomllib
-import types
-import typing
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from synthenticity.errors import ConfigError
@@ -251,7 +246,7 @@ Write the smaller number first.
             for problem in recipe.problems()
         ]
         simple = ("mask_probability_range", "untouched_share", "all_filled_share", *_SIMPLE_KEYS)
-        given = [key for key in simple if getattr(self, key) != _FIELDS[key].default]
+        given = [key for key in simple if getattr(self, key) != SETTINGS[key].default]
         if self.recipes and given:
             problems.append(f"{given[0]}: has no effect beside [[recipes]]. Drop one of the two.")
         if self.recipes and not sum(recipe.weight for recipe in self.recipes) > 0:
@@ -281,7 +276,7 @@ Write the smaller number first.
 
 
 _SIMPLE_KEYS = ("pattern", "temperature", "top_k", "top_p", "mean_span", "stickiness")
-_FIELDS = {field.name: field for field in dataclasses.fields(Config)}
+SETTINGS = {field.name: field for field in dataclasses.fields(Config)}
 _BOUNDS: dict[str, tuple[float, float]] = {
     **{key: bound for key, bound in _RECIPE_BOUNDS.items() if key != "weight"},
     "max_unknown_share": _SHARE,
@@ -319,7 +314,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
 
 def _choice_problems(settings: Any) -> list[str]:
     return [
-        f"{field.name}: {value!r} is none of {', '.join(choices)}.{_did_you_mean(value, choices)}"
+        f"{field.name}: {value!r} is none of {', '.join(choices)}.{did_you_mean(value, choices)}"
         for field in dataclasses.fields(settings)
         if (choices := field.metadata["choices"])
         and (value := getattr(settings, field.name)) not in choices
@@ -352,143 +347,7 @@ def _pool_problems(shares: tuple[float, ...]) -> list[str]:
     return []
 
 
-def _did_you_mean(word: object, known: typing.Iterable[str]) -> str:
+def did_you_mean(word: object, known: Iterable[str]) -> str:
+    """Return a suggestion among the known words, or nothing."""
     close = difflib.get_close_matches(str(word), list(known), n=1)
     return f" Did you mean {close[0]}?" if close else ""
-
-
-def load_config(path: str | Path | None, overrides: Mapping[str, str] | None = None) -> Config:
-    """Read a TOML file and apply command-line overrides (text; `-` and `_` alike in keys).
-
-    Raises:
-        ConfigError: naming the file, every unknown key with a suggestion, every wrong value.
-
-    """
-    problems: list[str] = []
-    values: dict[str, Any] = {}
-    if path is not None:
-        for key, raw in _read_toml(Path(path)).items():
-            _take(key, raw, f"{path}: ", values, problems)
-    for option, text in (overrides or {}).items():
-        key = option.replace("-", "_")
-        _take(key, _parse_override(key, text), f"--{option}: ", values, problems)
-    if problems:
-        raise ConfigError("\n".join(problems))
-    try:
-        return Config(**values)
-    except ConfigError as error:
-        where = f"{path}: " if path is not None else ""
-        lines = (f"{where}{line}" for line in str(error).splitlines())
-        raise ConfigError("\n".join(lines)) from None
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such config file.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as a config file: {error}.") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}.") from None
-
-
-def _take(key: str, raw: Any, where: str, values: dict[str, Any], problems: list[str]) -> None:
-    """Convert one value into `values`, or note why not in `problems`."""
-    if key not in _FIELDS:
-        hint = _did_you_mean(key, _FIELDS) or " See docs/configuration.md for the settings."
-        problems.append(f"{where}unknown setting {key}.{hint}")
-        return
-    try:
-        values[key] = _take_recipes(raw) if key == "recipes" else convert(Config, key, raw)
-    except ConfigError as error:
-        problems.append(f"{where}{error}")
-
-
-def _take_recipes(raw: Any) -> tuple[Recipe, ...]:
-    if not isinstance(raw, list) or not all(isinstance(table, dict) for table in raw):
-        raise ConfigError("recipes: must be [[recipes]] tables.")
-    known = [field.name for field in dataclasses.fields(Recipe)]
-    for table in raw:
-        for key in table:
-            if key not in known:
-                raise ConfigError(f"recipes: unknown setting {key}.{_did_you_mean(key, known)}")
-    return tuple(
-        Recipe(**{key: convert(Recipe, key, value) for key, value in table.items()})
-        for table in raw
-    )
-
-
-def _parse_override(key: str, text: str) -> Any:
-    """Read a command-line value: TOML, Python's True/False/None, or a bare word."""
-    if key in _FIELDS and _FIELDS[key].type is str:
-        return text
-    lowered = text.strip().lower()
-    if lowered in ("true", "false"):
-        return lowered == "true"
-    if lowered == "none":
-        return None
-    candidate = f"[{text}]" if "," in text and not text.lstrip().startswith(("[", "(")) else text
-    candidate = candidate.replace("(", "[").replace(")", "]")
-    try:
-        return tomllib.loads(f"value = {candidate}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def convert(owner: type, key: str, raw: Any) -> Any:
-    """Check a raw TOML value against the type of a field of `owner`, and return it typed."""
-    wanted = typing.get_type_hints(owner)[key]
-    options = typing.get_args(wanted) if isinstance(wanted, types.UnionType) else (wanted,)
-    if raw is None and type(None) in options:
-        return None
-    for option in options:
-        if option in (int, float) and isinstance(raw, bool):
-            continue
-        if option is float and isinstance(raw, int | float):
-            return float(raw)
-        if option in (int, str, bool) and isinstance(raw, option):
-            return raw
-        if typing.get_origin(option) is tuple and isinstance(raw, list | tuple):
-            return _convert_numbers(key, raw, typing.get_args(option))
-    names = " or ".join(_TYPE_NAMES.get(option, "a list of numbers") for option in options)
-    raise ConfigError(f"{key}: must be {names}, got {raw!r}.")
-
-
-_TYPE_NAMES = {
-    int: "a whole number",
-    float: "a number",
-    str: "text",
-    bool: "true or false",
-    type(None): "none",
-}
-
-
-def _convert_numbers(key: str, raw: typing.Sequence[Any], item_types: Any) -> tuple[float, ...]:
-    wanted = None if Ellipsis in item_types else len(item_types)
-    good = all(isinstance(item, int | float) and not isinstance(item, bool) for item in raw)
-    if not good or (wanted is not None and len(raw) != wanted):
-        raise ConfigError(f"{key}: must be {wanted or 'some'} numbers, got {list(raw)!r}.")
-    return tuple(float(item) for item in raw)
-
-
-def to_mapping(config: Config) -> dict[str, Any]:
-    """Return the settings as plain TOML values; unset ones are left out."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items() if item is not None}
-        return [plain(item) for item in value] if isinstance(value, list | tuple) else value
-
-    mapping: dict[str, Any] = plain(dataclasses.asdict(config))
-    return mapping
-
-
-def write_config(config: Config, path: Path) -> None:
-    """Write the resolved settings as a TOML file that `load_config` reads back to the same."""
-    import tomli_w
-
-    mapping = to_mapping(config)
-    if not mapping["recipes"]:
-        del mapping["recipes"]
-    path.write_text(tomli_w.dumps(mapping), encoding="utf-8")

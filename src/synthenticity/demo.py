@@ -15,7 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from synthenticity.config import Config, write_config
+from synthenticity.config import Config
+from synthenticity.config_file import write_config
 from synthenticity.evaluation.baselines import MeanBaseline, NgramRidgeBaseline
 from synthenticity.evaluation.evaluate import Predictions, evaluate_baseline, predict, texts_of
 from synthenticity.evaluation.report import HeatSample, ReportData, write_report

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from synthenticity.config import Config, load_config
+from synthenticity.config import Config
+from synthenticity.config_file import load_config
 from synthenticity.errors import BatchFileError, QueueError, SynthenticityError
 from synthenticity.stream.batch_file import Identity, read_batch_file
 from synthenticity.stream.batch_queue import BatchQueue

@@ -224,6 +224,6 @@ figure svg{width:100%;height:auto}figcaption{color:#55595f;font-size:.85rem;text
 .heat{white-space:pre-wrap;font:15px/1.8 ui-monospace,monospace;border-left:3px solid var(--line);
 padding-left:1rem}
 .replaced{border-bottom:2px solid currentColor}.restored{border-bottom:2px dotted currentColor}
-.scale span{padding:.15rem .5rem}pre{overflow:auto;padding:1rem;border:1px solid var(--line);
+.scale span{padding:.15rem .5rem}pre{white-space:pre-wrap;padding:1rem;border:1px solid var(--line);
 border-radius:8px}
 """

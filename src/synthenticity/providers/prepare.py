@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from synthenticity.config import Config, write_config
+from synthenticity.config import Config
+from synthenticity.config_file import write_config
 from synthenticity.errors import ConfigError
 from synthenticity.providers.base import DataProviderBase, find_provider
 from synthenticity.stream.batch_file import BatchSchema, Identity, encode_batch_file

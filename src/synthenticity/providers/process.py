@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from synthenticity.config import Config, write_config
+from synthenticity.config import Config
+from synthenticity.config_file import write_config
 from synthenticity.errors import QueueError
 
 STOP_SECONDS = 20

@@ -18,7 +18,8 @@ import torch
 from transformers import PrinterCallback, TrainingArguments
 from transformers.trainer_utils import set_seed
 
-from synthenticity.config import Config, load_config, to_mapping, write_config
+from synthenticity.config import Config
+from synthenticity.config_file import load_config, to_mapping, write_config
 from synthenticity.errors import CompatibilityError, ConfigError
 from synthenticity.stream.dataset_consumer import DatasetConsumer
 from synthenticity.stream.meta import LIVE, Meta
