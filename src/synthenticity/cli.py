@@ -126,8 +126,8 @@ def prepare(
         if as_json:
             print(json.dumps(summary))
         else:
-            target = str(out_dir or settings.data_dir)
-            _console().print(PrepareView.summary_table(target, summary))
+            title = f"prepared in {out_dir or settings.data_dir}"
+            _console().print(PrepareView.summary_table(title, summary))
 
     with _quiet_libraries(), PrepareView(console) as view:
         run_prepare(

@@ -92,9 +92,9 @@ class PrepareView(_View):
         self.show(figures_table("prepare", figures), line, always=progress.waiting or finished)
 
     @staticmethod
-    def summary_table(directory: str, summary: dict[str, Any]) -> Table:
-        """Return the figures of a finished run."""
-        figures: dict[str, Any] = {"directory": directory}
+    def summary_table(title: str, summary: dict[str, Any]) -> Table:
+        """Return the figures of a finished run, or of a split."""
+        figures: dict[str, Any] = {}
         for key, value in summary.items():
             if isinstance(value, dict) and "histogram" in value:
                 figures[f"{key} mean"] = value["mean"]
@@ -105,7 +105,7 @@ class PrepareView(_View):
                 figures[key] = "\n".join(f"{name}: {count:,}" for name, count in value.items())
             else:
                 figures[key] = value
-        return figures_table("prepared", figures)
+        return figures_table(title, figures)
 
 
 class TrainView(_View):
@@ -230,9 +230,7 @@ def print_inspection(console: Console, found: "Inspection") -> None:
     console.print()
     console.print(label_legend())
     for split, figures in found.statistics.items():
-        table = PrepareView.summary_table(split, figures)
-        table.title = split
-        console.print(table)
+        console.print(PrepareView.summary_table(split, figures))
 
 
 def format_seconds(seconds: float) -> str:
