@@ -170,8 +170,9 @@ def _to_arrow(values: NDArray[Any], column: Column) -> pa.Array:
 
 
 def _column_digest(values: NDArray[Any]) -> str:
-    data = "\x00".join(values.tolist()) if values.dtype.kind == "U" else values.tobytes()
-    return digest(str(values.shape), data)
+    if values.dtype.kind == "U":
+        return digest("str", *values.tolist())
+    return digest(values.dtype.str, str(values.shape), values.tobytes())
 
 
 def read_batch_file(

@@ -136,6 +136,7 @@ class BatchQueue:
                     "another directory."
                 ) from None
             self._remove_temporaries()
+            self._say_alive()
             stop = threading.Event()
             beat = threading.Thread(target=self._beat, args=(stop,), daemon=True)
             beat.start()
@@ -148,12 +149,15 @@ class BatchQueue:
                     (self._private / "owner.json").unlink()
 
     def _beat(self, stop: threading.Event) -> None:
+        while not stop.wait(HEARTBEAT_SECONDS):
+            self._say_alive()
+
+    def _say_alive(self) -> None:
         content = json.dumps({"pid": os.getpid(), "host": socket.gethostname()})
-        while True:
-            with suppress(OSError):
-                (self._private / "owner.json").write_text(content, encoding="utf-8")
-            if stop.wait(HEARTBEAT_SECONDS):
-                return
+        temporary = self._private / "owner.tmp"
+        with suppress(OSError):  # a missed beat only makes messages less precise
+            temporary.write_text(content, encoding="utf-8")
+            temporary.replace(self._private / "owner.json")
 
     def owner(self) -> OwnerState | None:
         """Return who provides here, or None if nobody says so."""

@@ -1,0 +1,59 @@
+"""A queue filled with numbered rows, so that a test sees which rows it was given."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from synthenticity.stream.batch_file import (
+    BatchSchema,
+    Column,
+    Identity,
+    encode_batch_file,
+)
+from synthenticity.stream.batch_queue import BatchQueue
+from synthenticity.stream.meta import FINITE, LIVE, Meta
+
+ROWS = 5
+SCHEMA = BatchSchema(
+    (
+        Column("input_ids", "int64", (2,), "input", "uint16"),
+        Column("targets", "float32", (), "target", "float32"),
+        Column("row", "int64", (), "info", "uint32"),
+    )
+)
+
+
+class NumberedQueue(BatchQueue):
+    """A queue whose n-th train file holds rows 5n to 5n + 4."""
+
+    def make_meta(self, **changes: object) -> Meta:
+        settings = {"kind": LIVE, "made_with": {"seed": 1, "corpus": "x"}, **changes}
+        return Meta({"training_type": "TEST"}, SCHEMA, rows_per_file=ROWS, **settings)
+
+    def content(self, split: str, number: int) -> bytes:
+        row = np.arange(number * ROWS, (number + 1) * ROWS)
+        data = {"input_ids": np.stack([row, row], axis=1), "targets": row / 1000, "row": row}
+        return encode_batch_file(data, SCHEMA, Identity(self.meta().fingerprint, split, number))
+
+    def fill(self, numbers: range, split: str = "train") -> None:
+        for number in numbers:
+            self.put(split, number, self.content(split, number))
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> NumberedQueue:
+    """A live queue with its meta file and nothing else."""
+    queue = NumberedQueue(tmp_path / "queue", max_backlog_files=3)
+    queue.put_meta(queue.make_meta())
+    return queue
+
+
+@pytest.fixture
+def finite(tmp_path: Path) -> NumberedQueue:
+    """A finite data set of four train files and one val file."""
+    queue = NumberedQueue(tmp_path / "set")
+    queue.put_meta(queue.make_meta(kind=FINITE))
+    queue.fill(range(4))
+    queue.fill(range(1), "val")
+    return queue
