@@ -1,5 +1,6 @@
 """A queue filled with numbered rows, so that a test sees which rows it was given."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ class NumberedQueue(BatchQueue):
 
     def content(self, split: str, number: int) -> bytes:
         row = np.arange(number * ROWS, (number + 1) * ROWS)
-        data = {"input_ids": np.stack([row, row], axis=1), "targets": row / 1000, "row": row}
+        data = {"input_ids": np.stack([row, row], axis=1) % 1000, "targets": row / 1000, "row": row}
         return encode_batch_file(data, SCHEMA, Identity(self.meta().fingerprint, split, number))
 
     def fill(self, numbers: range, split: str = "train") -> None:
@@ -41,12 +42,21 @@ class NumberedQueue(BatchQueue):
             self.put(split, number, self.content(split, number))
 
 
+@pytest.fixture(scope="session")
+def new_live(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], NumberedQueue]:
+    """Make live queues with their meta file and nothing else."""
+
+    def make() -> NumberedQueue:
+        queue = NumberedQueue(tmp_path_factory.mktemp("queue"), max_backlog_files=3)
+        queue.put_meta(queue.make_meta())
+        return queue
+
+    return make
+
+
 @pytest.fixture
-def live(tmp_path: Path) -> NumberedQueue:
-    """A live queue with its meta file and nothing else."""
-    queue = NumberedQueue(tmp_path / "queue", max_backlog_files=3)
-    queue.put_meta(queue.make_meta())
-    return queue
+def live(new_live: Callable[[], NumberedQueue]) -> NumberedQueue:
+    return new_live()
 
 
 @pytest.fixture
