@@ -137,7 +137,7 @@ class _FakeEngine:
     fingerprint = "0" * 32
     arithmetic = "none"
 
-    def __init__(self, characters: str = "abcdefgh") -> None:
+    def __init__(self, characters: str = " ".join(WORDS)) -> None:
         self.tokenizer = build_character_tokenizer([characters], block_size=64)
         self.mask_token_id = int(self.tokenizer.mask_token_id)
         self.special_ids = special_ids(self.tokenizer)

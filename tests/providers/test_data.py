@@ -1,0 +1,185 @@
+"""What the providers make is true: windows, masks, labels and targets agree with the corpus."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from synthenticity.config import Config, Recipe
+from synthenticity.errors import CompatibilityError, ConfigError, CorpusError
+from synthenticity.providers.base import DataProviderBase, find_provider
+from synthenticity.providers.char_diffusion import CharDiffusionProvider
+from synthenticity.providers.sequence_scorer import SequenceScorerProvider
+from synthenticity.synthesis.synthetic_generation import fraction_labelled
+from synthenticity.text.corpus import load_corpus
+
+
+@pytest.fixture(scope="module")
+def provider(scorer_config: Config) -> SequenceScorerProvider:
+    return SequenceScorerProvider(scorer_config)
+
+
+@pytest.fixture(scope="module")
+def file(provider: SequenceScorerProvider) -> dict[str, np.ndarray]:
+    return provider.make_file("train", 0)
+
+
+def texts(provider: DataProviderBase, ids: np.ndarray) -> list[str]:
+    return ["".join(provider.tokenizer.convert_ids_to_tokens(row.tolist())) for row in ids]
+
+
+def test_originals_stand_in_the_corpus_where_the_record_says(
+    provider: SequenceScorerProvider, file: dict[str, np.ndarray], scorer_config: Config
+) -> None:
+    corpus = {document.id: document.text for document in load_corpus(scorer_config.corpus)}
+    for text, name, offset in zip(
+        texts(provider, file["original_ids"][:, 1:]), file["document"], file["offset"], strict=True
+    ):
+        assert corpus[name][offset : offset + 32] == text
+
+
+def test_labels_tell_what_happened_to_every_token(file: dict[str, np.ndarray]) -> None:
+    changed = file["input_ids"] != file["original_ids"]
+    labels = file["token_labels"]
+    assert (labels[:, 0] == -100).all()
+    assert np.isin(labels[:, 1:], (0, 1, 2)).all()
+    assert (changed == (labels == 2)).all()
+    assert {0, 1, 2} <= set(labels.ravel().tolist())
+
+
+def test_targets_are_each_sequences_own_share_not_its_recipes_mean(
+    file: dict[str, np.ndarray],
+) -> None:
+    shares = fraction_labelled(file["token_labels"], (1, 2))
+    assert (file["targets"] == shares).all() and (file["synthenticity"] == shares).all()
+    assert len(set(shares.tolist())) > 4
+
+
+def test_every_sequence_begins_with_cls_and_holds_no_other_special_token(
+    provider: SequenceScorerProvider, file: dict[str, np.ndarray]
+) -> None:
+    assert (file["input_ids"][:, 0] == provider.tokenizer.cls_token_id).all()
+    assert not np.isin(file["input_ids"][:, 1:], provider.tokenizer.all_special_ids).any()
+
+
+def test_authenticity_is_the_rest(
+    provider: SequenceScorerProvider, scorer_config: Config, file: dict[str, np.ndarray]
+) -> None:
+    config = dataclasses.replace(scorer_config, target="authenticity")
+    other = SequenceScorerProvider(config, mlm_engine=provider.mlm_engine)
+    columns = other.make_file("train", 0)
+    assert (columns["targets"] == 1 - file["targets"]).all()
+    assert (columns["synthenticity"] == file["synthenticity"]).all()
+
+
+def test_bert_corruption_labels_its_random_tokens_and_counts_them_not_as_filled(
+    scorer_config: Config, constant_engine: Any
+) -> None:
+    config = dataclasses.replace(
+        scorer_config,
+        corruption="bert",
+        batch_size=64,
+        mask_probability_range=(1.0, 1.0),
+        untouched_share=0.0,
+        all_filled_share=0.0,
+    )
+    columns = SequenceScorerProvider(config, mlm_engine=constant_engine).make_file("train", 0)
+    labels = columns["token_labels"][:, 1:]
+    known = labels[labels >= 0]
+    assert (known == 3).mean() == pytest.approx(0.1, abs=0.03)
+    assert (known == 0).mean() == pytest.approx(0.1, abs=0.03)
+    assert columns["synthenticity"].mean() == pytest.approx(0.8, abs=0.03)
+
+
+def test_default_mixture_holds_human_and_machine_text(
+    scorer_config: Config, constant_engine: Any
+) -> None:
+    config = dataclasses.replace(scorer_config, batch_size=500)
+    provider = SequenceScorerProvider(config, mlm_engine=constant_engine)
+    shares = provider.make_file("train", 0)["synthenticity"]
+    assert (shares == 0).mean() == pytest.approx(0.15, abs=0.03)
+    assert (shares == 1).mean() == pytest.approx(0.05, abs=0.02)
+    between = shares[(shares > 0) & (shares < 1)]
+    assert between.min() >= 0.09 and between.max() <= 0.72
+    assert between.mean() == pytest.approx(0.4, abs=0.02)
+
+
+def test_recipes_are_obeyed_and_recorded(scorer_config: Config, constant_engine: Any) -> None:
+    recipes = (Recipe(pattern="span", ratio=(0.5, 0.5)), Recipe(ratio=(0.25, 0.25), weight=3))
+    config = dataclasses.replace(scorer_config, recipes=recipes, batch_size=100)
+    columns = SequenceScorerProvider(config, mlm_engine=constant_engine).make_file("train", 0)
+    spans = columns["recipe"] == recipes[0].name
+    counted = (columns["token_labels"] >= 0).sum(axis=1)
+    filled = (columns["token_labels"] > 0).sum(axis=1)
+    assert (filled == np.rint(np.where(spans, 0.5, 0.25) * counted)).all()
+    assert spans.mean() == pytest.approx(0.25, abs=0.08)
+
+
+def test_pools_of_all_purposes_share_no_document(
+    provider: SequenceScorerProvider, mlm_config: Config
+) -> None:
+    mlm = CharDiffusionProvider(mlm_config)
+    pools = [set(mlm.pools["train"].names)]
+    pools += [set(provider.pools[split].names) for split in ("train", "val", "test")]
+    assert all(pools)
+    assert sum(map(len, pools)) == len(set.union(*pools)) == 10
+    assert set(mlm.pools["val"].names) == pools[2]
+
+
+def test_mlm_labels_are_the_originals_of_the_masked(mlm_config: Config) -> None:
+    config = dataclasses.replace(mlm_config, corruption="mask")
+    provider = CharDiffusionProvider(config)
+    columns = provider.make_file("train", 0)
+    masked = columns["labels"] != -100
+    assert (columns["input_ids"][masked] == provider.tokenizer.mask_token_id).all()
+    original = np.where(masked, columns["labels"], columns["input_ids"])
+    corpus = {document.id: document.text for document in load_corpus(config.corpus)}
+    for text, name, offset in zip(
+        texts(provider, original), columns["document"], columns["offset"], strict=True
+    ):
+        assert corpus[name][offset : offset + config.block_size] == text
+    assert np.allclose(masked.mean(axis=1), columns["mask_ratio"])
+
+
+def test_mlm_data_are_corrupted_as_bert_does_by_default(mlm_config: Config) -> None:
+    config = dataclasses.replace(mlm_config, batch_size=100)
+    provider = CharDiffusionProvider(config)
+    columns = provider.make_file("train", 0)
+    masked = columns["labels"] != -100
+    inputs, labels = columns["input_ids"][masked], columns["labels"][masked]
+    hidden = inputs == provider.tokenizer.mask_token_id
+    assert hidden.mean() == pytest.approx(0.8, abs=0.02)
+    assert (inputs == labels).mean() == pytest.approx(0.1, abs=0.02)
+
+
+def test_an_unknown_provider_lists_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="Known: char_diffusion, sequence_scorer"):
+        find_provider("nothing")
+
+
+def test_windows_longer_than_the_mlm_reads_are_refused(scorer_config: Config) -> None:
+    config = dataclasses.replace(scorer_config, block_size=300)
+    with pytest.raises(CompatibilityError, match="299"):
+        SequenceScorerProvider(config)
+
+
+def test_a_missing_filling_model_is_refused(scorer_config: Config) -> None:
+    config = dataclasses.replace(scorer_config, mlm_checkpoint_path=None)
+    with pytest.raises(ConfigError, match="mlm_checkpoint_path: not set"):
+        SequenceScorerProvider(config)
+
+
+def test_unknown_characters_are_reported_below_the_limit_and_refused_above(
+    scorer_config: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(4):
+        text = "the king and his fool " * 20 + ("\u00df" if number == 0 else "")
+        (tmp_path / f"{number}.txt").write_text(text, encoding="utf-8")
+    config = dataclasses.replace(scorer_config, corpus=str(tmp_path), max_unknown_share=0.1)
+    provider = SequenceScorerProvider(config)
+    assert provider.unknown_share == 1 / (4 * 440 + 1)
+    assert "'\u00df' x 1" in caplog.text
+    with pytest.raises(CorpusError, match="'\u00df' x 1"):
+        SequenceScorerProvider(dataclasses.replace(config, max_unknown_share=0.0))

@@ -1,0 +1,215 @@
+"""`prepare`: the same number gives the same bytes, however, wherever and whenever it is made."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from synthenticity.config import Config
+from synthenticity.config_file import write_config
+from synthenticity.errors import ConfigError, QueueError, QueueOwnedError
+from synthenticity.providers.prepare import PrepareProgress, prepare
+from synthenticity.providers.process import provider_running
+from synthenticity.stream.batch_queue import BatchQueue
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    """Return every batch file of a directory by its place."""
+    files = sorted(directory.glob("*/*.parquet"))
+    return {str(path.relative_to(directory)): path.read_bytes() for path in files}
+
+
+def command(config: Config, folder: Path, *options: str) -> list[str]:
+    folder.mkdir(exist_ok=True)
+    write_config(config, folder / "c.toml")
+    return [sys.executable, "-m", "synthenticity", "prepare", str(folder / "c.toml"), *options]
+
+
+@pytest.mark.parametrize("kind", ["mlm_config", "scorer_config"])
+def test_two_processes_with_other_hash_seeds_make_the_same_bytes(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    config = request.getfixturevalue(kind)
+    made = []
+    for salt in ("1", "2"):
+        folder = tmp_path / salt
+        run = command(config, folder, "--files", "4", "--out-dir", str(folder / "data"))
+        subprocess.run(
+            run, env={**os.environ, "PYTHONHASHSEED": salt}, check=True, capture_output=True
+        )
+        made.append(contents(folder / "data"))
+    assert len(made[0]) == 8
+    assert made[0] == made[1]
+    assert len(set(made[0].values())) == 8
+
+
+def test_two_files_continued_to_four_equal_four_at_once(
+    scorer_config: Config, tmp_path: Path
+) -> None:
+    prepare(scorer_config, tmp_path / "once", files=4)
+    prepare(scorer_config, tmp_path / "twice", files=2)
+    assert len(contents(tmp_path / "twice")) == 4
+    summary = prepare(scorer_config, tmp_path / "twice", files=4)
+    assert summary["files_made"] == 4
+    assert contents(tmp_path / "once") == contents(tmp_path / "twice")
+
+
+def test_a_file_does_not_depend_on_what_else_was_made(
+    scorer_config: Config, tmp_path: Path
+) -> None:
+    prepare(scorer_config, tmp_path / "whole", files=3)
+    prepare(scorer_config, tmp_path / "mended", files=3)
+    lost = tmp_path / "mended" / "train" / "train-00000001.parquet"
+    lost.unlink()
+    assert prepare(scorer_config, tmp_path / "mended", files=3)["files_made"] == 1
+    assert contents(tmp_path / "whole") == contents(tmp_path / "mended")
+
+
+def test_an_interrupted_run_leaves_whole_files_and_goes_on_to_the_same_bytes(
+    scorer_config: Config, tmp_path: Path
+) -> None:
+    ended: list[dict] = []
+
+    def interrupt(progress: PrepareProgress) -> None:
+        if progress.files_made == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(scorer_config, tmp_path / "a", files=3, on_progress=interrupt, on_end=ended.append)
+    assert [summary["files_made"] for summary in ended] == [2]
+    assert len(contents(tmp_path / "a")) == 2
+    prepare(scorer_config, tmp_path / "a", files=3)
+    prepare(scorer_config, tmp_path / "b", files=3)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def test_a_killed_provider_goes_on_to_the_same_bytes(scorer_config: Config, tmp_path: Path) -> None:
+    data = tmp_path / "killed" / "data"
+    run = command(scorer_config, tmp_path / "killed", "--files", "12", "--out-dir", str(data))
+    with subprocess.Popen(run, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        while len(contents(data)) < 3:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert len(contents(data)) < 24
+    prepare(scorer_config, data, files=12)
+    prepare(scorer_config, tmp_path / "whole", files=12)
+    assert contents(data) == contents(tmp_path / "whole")
+
+
+def test_a_live_provider_keeps_to_its_backlog_and_can_be_stopped(
+    scorer_config: Config, tmp_path: Path
+) -> None:
+    stop, seen = threading.Event(), []
+
+    def watch(progress: PrepareProgress) -> None:
+        seen.append(progress)
+        if progress.waiting:
+            queue = BatchQueue(tmp_path / "live")
+            if queue.first_unacknowledged() < 4:
+                queue.acknowledge(queue.first_unacknowledged() + 2)
+            else:
+                stop.set()
+
+    summary = prepare(scorer_config, tmp_path / "live", on_progress=watch, stop=stop)
+    assert max(progress.backlog for progress in seen) == scorer_config.max_backlog_files
+    assert BatchQueue(tmp_path / "live").numbers("train") == [4, 5, 6]
+    assert BatchQueue(tmp_path / "live").numbers("val") == [0]
+    assert summary["files_made"] == 8
+    assert [progress.split for progress in seen].count("val") == 1
+
+
+def test_a_restarted_live_provider_goes_on_with_growing_numbers(
+    scorer_config: Config, tmp_path: Path
+) -> None:
+    def run_until_full() -> None:
+        stop = threading.Event()
+        prepare(
+            scorer_config,
+            tmp_path / "live",
+            stop=stop,
+            on_progress=lambda progress: stop.set() if progress.waiting else None,
+        )
+
+    run_until_full()
+    BatchQueue(tmp_path / "live").acknowledge(3)
+    assert BatchQueue(tmp_path / "live").numbers("train") == []
+    run_until_full()
+    assert BatchQueue(tmp_path / "live").numbers("train") == [3, 4, 5]
+
+
+def test_a_second_provider_of_a_directory_is_refused(scorer_config: Config, tmp_path: Path) -> None:
+    with BatchQueue(tmp_path / "d").owned(), pytest.raises(QueueOwnedError):
+        prepare(scorer_config, tmp_path / "d", files=1)
+
+
+def test_the_summary_is_what_the_files_hold(scorer_config: Config, tmp_path: Path) -> None:
+    summary = prepare(scorer_config, tmp_path / "d", files=2)
+    queue = BatchQueue(tmp_path / "d")
+    files = [queue.get(split, n).columns for split in ("train", "val") for n in (0, 1)]
+    labels = np.concatenate([columns["token_labels"] for columns in files])
+    ratios = np.concatenate([columns["synthenticity"] for columns in files])
+    assert summary["sequences"] == len(ratios) == 48
+    assert summary["tokens"] == labels.size
+    assert summary["filled_tokens"] == (labels > 0).sum()
+    assert summary["restored_share"] == (labels == 1).sum() / (labels > 0).sum()
+    assert summary["synthenticity"]["mean"] == pytest.approx(ratios.mean())
+    assert summary["synthenticity"]["quantiles"]["0.5"] == pytest.approx(np.median(ratios))
+    assert sum(summary["synthenticity"]["histogram"]) == len(ratios)
+    assert sum(summary["recipes"].values()) == len(ratios)
+    assert json.loads((tmp_path / "d" / "summary.json").read_text(encoding="utf-8")) == summary
+    again = prepare(scorer_config, tmp_path / "d", files=2)
+    assert again["files_made"] == 0
+    assert again["restored_share"] == summary["restored_share"]
+
+
+def test_the_summary_is_written_as_tensorboard_events(
+    scorer_config: Config, tmp_path: Path
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    summary = prepare(scorer_config, tmp_path / "d", files=1)
+    events = EventAccumulator(str(tmp_path / "d" / "tensorboard"))
+    events.Reload()
+    (value,) = events.Scalars("prepare/restored_share")
+    assert value.value == pytest.approx(summary["restored_share"])
+
+
+def test_splits_and_numbers_of_files_are_checked(scorer_config: Config, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="splits"):
+        prepare(scorer_config, tmp_path / "d", files=1, splits=("train", "dev"))
+    with pytest.raises(ConfigError, match="files: 0"):
+        prepare(scorer_config, tmp_path / "d", files=0)
+    assert not (tmp_path / "d").exists()
+
+
+def test_a_provider_process_works_while_it_is_wanted_and_no_longer(
+    scorer_config: Config, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(scorer_config, data_dir=str(tmp_path / "live"))
+    queue = BatchQueue(config.data_dir)
+    with provider_running(config) as raise_if_failed:
+        while not queue.numbers("train"):
+            raise_if_failed()
+            time.sleep(0.02)
+        assert queue.owner().alive
+    with queue.owned():  # nobody else does
+        assert queue.owner().pid == os.getpid()
+
+
+def test_a_failing_provider_process_says_why(scorer_config: Config, tmp_path: Path) -> None:
+    config = dataclasses.replace(scorer_config, data_dir=str(tmp_path / "d"), dataset="nothing")
+    words = "no provider is called 'nothing'"
+    with provider_running(config) as raise_if_failed, pytest.raises(QueueError, match=words):
+        for _ in range(1000):
+            raise_if_failed()
+            time.sleep(0.02)
