@@ -92,7 +92,11 @@ def test_the_fingerprint_knows_what_decides_the_ids(tokenizer: Any) -> None:
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"no tokenizer\.json"):
         load_tokenizer(tmp_path)
-    (tmp_path / "tokenizer.json").write_text("{", encoding="utf-8")
+
+
+@pytest.mark.parametrize("content", ["", "{", "{}", '{"version": "1.0", "model": {}}', "\x00"])
+def test_a_damaged_tokenizer_is_refused(content: str, tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text(content, encoding="utf-8")
     with pytest.raises(ModelError, match="no tokenizer can be loaded"):
         load_tokenizer(tmp_path)
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import Tensor
 
 from synthenticity.errors import CompatibilityError, ModelError
@@ -27,6 +28,9 @@ logger = logging.getLogger(__name__)
 FORWARD_TOKENS = 32_768
 MINIMUM_HEAD_ROWS = 8
 """Below 8 rows the head's matrix product takes another kernel and rounds otherwise."""
+
+LOADING_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
+"""What transformers raises over a missing, damaged or ill-fitting checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +203,7 @@ class MLMInferenceEngine:
         written = ids.copy()
         log_probability = np.zeros(ids.shape, dtype=np.float32)
         rank = np.full(ids.shape, -1, dtype=np.int32)
-        step = max(1, FORWARD_TOKENS // ids.shape[1])
+        step = max(1, FORWARD_TOKENS // max(1, ids.shape[1]))
         for start in range(0, rows, step):
             part = slice(start, start + step)
             if mask[part].any():
@@ -270,7 +274,7 @@ def _check_checkpoint(path: str | Path) -> None:
         )
     try:
         config = AutoConfig.from_pretrained(str(path), trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except LOADING_ERRORS as error:
         first_line = str(error).strip().splitlines()[0]
         raise ModelError(f"{path}: no model can be loaded from it: {first_line}") from None
     if type(config) not in MODEL_FOR_MASKED_LM_MAPPING:
@@ -294,7 +298,7 @@ def load_mlm(path: str | Path) -> Any:
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except (OSError, ValueError) as error:
+    except LOADING_ERRORS as error:
         first_line = str(error).strip().splitlines()[0]
         raise ModelError(f"{path}: no model can be loaded from it: {first_line}") from None
     if info["missing_keys"]:

@@ -68,7 +68,7 @@ def load_tokenizer(path: str | Path) -> Any:
         raise ModelError(f"{path}: has no tokenizer.json. Save the tokenizer with the checkpoint.")
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # of damaged files the tokenizers library raises bare ones
         first_line = str(error).strip().splitlines()[0]
         raise ModelError(f"{path}: no tokenizer can be loaded from it: {first_line}") from None
     if not tokenizer.is_fast:

@@ -19,7 +19,7 @@ from transformers.utils import ModelOutput
 
 from synthenticity.config import Config
 from synthenticity.errors import CompatibilityError, ModelError
-from synthenticity.synthesis.mlm_inference import load_mlm
+from synthenticity.synthesis.mlm_inference import LOADING_ERRORS, load_mlm
 from synthenticity.text.tokenization import load_tokenizer, special_ids, tokenizer_fingerprint
 
 
@@ -234,7 +234,7 @@ def load_scorer(path: str | Path) -> SequenceScorer:
         raise ModelError(f"{path}: is not a scorer. Give the --out_dir of a sequence_scorer run.")
     try:
         model = SequenceScorer.from_pretrained(str(folder), use_safetensors=True)
-    except (OSError, ValueError, KeyError) as error:
+    except LOADING_ERRORS as error:
         first_line = str(error).strip().splitlines()[0]
         raise ModelError(f"{path}: cannot be loaded: {first_line}") from None
     model.eval()
