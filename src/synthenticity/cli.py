@@ -112,6 +112,7 @@ def prepare(
     files: Annotated[int | None, Parameter(help="Make a finite set of N files a split.")] = None,
     out_dir: Annotated[Path | None, Parameter(help="Directory; default: data_dir.")] = None,
     splits: Annotated[str, Parameter(help="Splits of a finite set.")] = "train,val",
+    as_child: Annotated[bool, Parameter(show=False, negative="")] = False,
     as_json: Json = False,
     **overrides: Overrides,
 ) -> int:
@@ -121,6 +122,7 @@ def prepare(
     settings = _load(config, overrides)
     console = _console(stderr=True)
     from synthenticity.providers.prepare import prepare as run_prepare
+    from synthenticity.providers.process import set_when_parent_ends
 
     def show(summary: dict[str, Any]) -> None:
         if as_json:
@@ -137,6 +139,8 @@ def prepare(
             splits=[name.strip() for name in splits.split(",")],
             on_progress=view.update,
             on_end=show,
+            stop=set_when_parent_ends() if as_child else None,
+            take_turns=as_child,
         )
     return GOOD
 

@@ -219,7 +219,7 @@ Write the smaller number first.
     report_to: str = _setting(
         "training", "tensorboard", "tensorboard, wandb, mlflow, none, or several with commas"
     )
-    device: str = _setting("training", AUTO, "auto, cpu, cuda, mps", choices=())
+    device: str = _setting("training", AUTO, "auto, cpu, cuda, cuda:1, mps")
     dtype: str = _setting(
         "training",
         AUTO,
@@ -232,6 +232,11 @@ Write the smaller number first.
         problems += _range_problems("mask_probability_range", self.mask_probability_range)
         problems += _pool_problems(self.pool_shares)
         problems += self._mixture_problems()
+        if self.attention_heads > 0 and self.hidden_size % (2 * self.attention_heads):
+            problems.append(
+                f"hidden_size: {self.hidden_size} is no multiple of twice attention_heads "
+                f"({self.attention_heads}), as rotary positions need."
+            )
         if self.unfreeze_at_iteration and not self.freeze_transformer:
             problems.append(
                 "unfreeze_at_iteration: nothing is frozen. Set freeze_transformer = true."
@@ -324,8 +329,11 @@ def _choice_problems(settings: Any) -> list[str]:
 def _bound_problems(settings: Any, bounds: Mapping[str, tuple[float, float]]) -> list[str]:
     return [
         f"{key}: {value:g} is outside {low:g} to {high:g}."
+        if math.isfinite(high)
+        else f"{key}: {value:g} is not a finite number of at least {low:g}."
         for key, (low, high) in bounds.items()
-        if (value := getattr(settings, key)) is not None and not low <= value <= high
+        if (value := getattr(settings, key)) is not None
+        and not (low <= value <= high and math.isfinite(value))
     ]
 
 

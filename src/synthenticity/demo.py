@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthenticity.config import Config
-from synthenticity.config_file import write_config
+from synthenticity.config_file import load_config, write_config
+from synthenticity.errors import CompatibilityError
 from synthenticity.evaluation.baselines import MeanBaseline, NgramRidgeBaseline
 from synthenticity.evaluation.evaluate import Predictions, evaluate_baseline, predict, texts_of
 from synthenticity.evaluation.report import HeatSample, ReportData, write_report
@@ -122,6 +123,7 @@ def run_demo(out: Path, *, budget: str, view: View) -> dict[str, Any]:
     started = time.monotonic()
     size = BUDGETS[budget]
     stages = demo_stages(out, size)
+    _check_same_demo(out, stages, budget)
     out.mkdir(parents=True, exist_ok=True)
     commands = _write_configs(out, stages, size)
     view.stage("masked windows of 16 plays", commands[0])
@@ -141,6 +143,17 @@ def run_demo(out: Path, *, budget: str, view: View) -> dict[str, Any]:
     (out / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     write_report(out / "report.html", report)
     return results
+
+
+def _check_same_demo(out: Path, stages: _Stages, budget: str) -> None:
+    """Refuse to go on with a demo of another budget."""
+    for name in ("mlm", "scorer", "plan"):
+        path = out / f"{name}.toml"
+        if path.exists() and load_config(path) != getattr(stages, name):
+            raise CompatibilityError(
+                f"{out}: holds a demo with other settings than --budget {budget} ({path.name}). "
+                "Give another --out, or remove this one."
+            )
 
 
 def _make_data(config: Config, files: int, others: tuple[str, ...], view: View) -> None:

@@ -14,6 +14,10 @@
 `cli.py` turns each into one line on standard error and exit code 2.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class SynthenticityError(Exception):
     """Base of all errors that a user can mend."""
@@ -58,3 +62,18 @@ class MissingExtraError(SynthenticityError, ImportError):
         super().__init__(
             f'{what} is not installed. Install it: pip install "synthenticity[{extra}]"'
         )
+
+
+@contextmanager
+def model_loading(path: str | Path) -> Iterator[None]:
+    """Within, whatever a library raises over a checkpoint becomes a `ModelError` of one line.
+
+    Libraries raise errors of every kind, bare `Exception` included, over damaged files.
+    """
+    try:
+        yield
+    except SynthenticityError:
+        raise
+    except Exception as error:
+        words = str(error).strip().splitlines() or [type(error).__name__]
+        raise ModelError(f"{path}: cannot be loaded: {words[0]}") from error

@@ -16,8 +16,8 @@ def ratio_metrics(predicted: NDArray[np.floating], true: NDArray[np.floating]) -
     `r2` compares with predicting the mean of the true ratios (0 = no better); `pearson` is 0
     where one side is constant.
 
-    >>> ratio_metrics(np.array([0.2, 0.4]), np.array([0.1, 0.5]))["mae"]
-    0.1
+    >>> ratio_metrics(np.array([0.25, 0.5]), np.array([0.0, 0.5]))["mae"]
+    0.125
     """
     p, t = np.asarray(predicted, dtype=np.float64), np.asarray(true, dtype=np.float64)
     error = p - t
@@ -26,7 +26,7 @@ def ratio_metrics(predicted: NDArray[np.floating], true: NDArray[np.floating]) -
     spread = float(np.std(p) * np.std(t))
     covariance = float(np.mean((p - p.mean()) * (t - t.mean())))
     return {
-        "mae": round(float(np.mean(np.abs(error))), 12),
+        "mae": float(np.mean(np.abs(error))),
         "mse": mse,
         "rmse": mse**0.5,
         "bias": float(np.mean(error)),

@@ -21,7 +21,7 @@ import numpy as np
 from synthenticity.config import Config
 from synthenticity.config_file import load_config
 from synthenticity.errors import BatchFileError, QueueError, SynthenticityError
-from synthenticity.stream.batch_file import Identity, read_batch_file
+from synthenticity.stream.batch_file import Columns, Identity, read_batch_file
 from synthenticity.stream.batch_queue import BatchQueue
 from synthenticity.stream.meta import Meta
 
@@ -74,9 +74,9 @@ def validate_directory(directory: Path) -> list[Check]:
         ("files obey the schema and their identity", lambda: _check_files(queue, meta)),
         ("ten training steps lower the loss", lambda: _check_training(config, queue, meta)),
     ]
-    if meta.task["training_type"] == "MLM":
-        del checks[:2]  # no filling model, no graded targets
-    return [_run(name, check) for name, check in checks]
+    has_truth = "token_labels" in meta.schema.names()
+    apply = [meta.task["dataset_name"] == "sequence_scorer", has_truth, True, True]
+    return [_run(*check) for check, applies in zip(checks, apply, strict=True) if applies]
 
 
 def _run(name: str, check: Callable[[], str]) -> Check:
@@ -118,14 +118,12 @@ def _check_targets(queue: BatchQueue, meta: Meta) -> str:
         true = fraction_labelled(columns["token_labels"], (1, 2))
         stored = columns["targets"]
         stored = 1 - stored if meta.task.get("target") == "authenticity" else stored
-        errors = [np.abs(true - stored), np.abs(true - columns["synthenticity"])]
-        replaced = fraction_labelled(columns["token_labels"], (2,))
-        errors.append(np.abs(replaced - columns["replaced_fraction"]))
-        changed = (columns["input_ids"] != columns["original_ids"]) & (columns["token_labels"] < 2)
-        if (changed & (columns["token_labels"] >= 0)).any():
-            raise _CheckFailedError(
-                f"{path}: a token labelled original or restored differs from its text"
-            )
+        errors = [np.abs(true - stored)]
+        for name, which in {"synthenticity": (1, 2), "replaced_fraction": (2,)}.items():
+            if name in columns:
+                share = fraction_labelled(columns["token_labels"], which)
+                errors.append(np.abs(share - columns[name]))
+        _check_originals(path, columns)
         worst = max(worst, *(float(error.max()) for error in errors))
         count += len(true)
         levels |= set(np.floor(true * 10).astype(int).tolist())
@@ -133,6 +131,20 @@ def _check_targets(queue: BatchQueue, meta: Meta) -> str:
     if worst > 1e-6:
         raise _CheckFailedError(report)
     return report
+
+
+def _check_originals(path: Path, columns: Columns) -> None:
+    """Where the text before filling is stored, compare it with the text after."""
+    if "original_ids" not in columns:
+        return
+    labels = columns["token_labels"]
+    changed = columns["input_ids"] != columns["original_ids"]
+    if (changed & ((labels == 0) | (labels == 1))).any():
+        raise _CheckFailedError(
+            f"{path}: a token labelled original or restored differs from its text"
+        )
+    if (~changed & (labels == 2)).any():
+        raise _CheckFailedError(f"{path}: a token labelled replaced is that of the text")
 
 
 def _check_files(queue: BatchQueue, meta: Meta) -> str:

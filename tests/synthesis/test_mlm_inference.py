@@ -113,7 +113,8 @@ def test_visible_tokens_are_seen(engine: MLMInferenceEngine) -> None:
 def test_a_row_is_filled_alike_whatever_its_batch(engine: MLMInferenceEngine) -> None:
     ids, mask, keys = batch(rows=9)
     together = engine.fill(ids, mask, sequence_keys=keys)
-    for rows in ([3], [8, 3, 0], [0, 1, 2, 3, 4, 5, 6], [3, 3]):
+    single = [[row] for row in range(9)]
+    for rows in (*single, [8, 3, 0], [0, 1, 2, 3, 4, 5, 6], [3, 3]):
         alone = engine.fill(ids[rows], mask[rows], sequence_keys=keys[rows])
         assert (alone.ids == together.ids[rows]).all()
         assert (alone.log_probability == together.log_probability[rows]).all()

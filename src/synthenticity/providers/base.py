@@ -18,6 +18,7 @@ from synthenticity.seeding import numpy_rng
 from synthenticity.stream.batch_file import BatchSchema, Columns
 from synthenticity.stream.meta import Meta
 
+META_KEYS = {"dataset_name", "training_type", "vocab_size", "cls_token_id", "batch_schema"}
 ENTRY_POINTS = "synthenticity.providers"
 
 DATA_SETTINGS = (
@@ -67,8 +68,18 @@ class DataProviderBase(ABC):
         return {}
 
     def meta(self, kind: str) -> Meta:
-        """Return the whole content of `meta.json` for a live queue or a finite data set."""
+        """Return the whole content of `meta.json` for a live queue or a finite data set.
+
+        Raises:
+            ConfigError: `build_meta` lacks one of the plan's keys.
+
+        """
         task = self.build_meta()
+        lacking = sorted(META_KEYS - set(task))
+        if lacking:
+            raise ConfigError(
+                f"dataset: build_meta of {type(self).__name__} lacks {', '.join(lacking)}."
+            )
         schema = BatchSchema.from_json(task.pop("batch_schema"))
         chosen = {key: _plain(getattr(self.config, key)) for key in self.settings}
         made_with = {"dataset": self.config.dataset, **chosen, **self.made_with()}

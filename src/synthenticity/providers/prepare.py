@@ -108,6 +108,7 @@ def prepare(
     on_progress: Callable[[PrepareProgress], None] = lambda progress: None,
     on_end: Callable[[dict[str, Any]], None] = lambda summary: None,
     stop: threading.Event | None = None,
+    take_turns: bool = False,
 ) -> dict[str, Any]:
     """Make the data that a config describes, and return the summary of what this run made.
 
@@ -120,6 +121,7 @@ def prepare(
         on_progress: called after each file and at the start of each wait.
         on_end: called with the summary when the run is complete, stopped or interrupted.
         stop: set it from another thread to end an endless run between two files.
+        take_turns: while another provider owns the directory, wait for its end (or for `stop`).
 
     Raises:
         CompatibilityError: the directory was made with another configuration.
@@ -135,11 +137,12 @@ def prepare(
     provider = provider or find_provider(config.dataset)(config)
     queue = BatchQueue(target, max_backlog_files=config.max_backlog_files)
     run = _Run(provider, queue, provider.meta(LIVE if files is None else FINITE), on_progress)
-    with queue.owned():
+    stop = stop or threading.Event()
+    with queue.owned(unless=stop if take_turns else None):
         _write_beside(config, run)
         try:
             if files is None:
-                _provide(run, config, stop or threading.Event())
+                _provide(run, config, stop)
             else:
                 _complete(run, files, splits)
         except KeyboardInterrupt:
@@ -181,7 +184,8 @@ def _complete(run: _Run, files: int, splits: Sequence[str]) -> None:
 def _provide(run: _Run, config: Config, stop: threading.Event) -> None:
     """Make the fixed val set, then train files as long as the backlog has room."""
     for number in sorted(set(range(config.val_files)) - set(run.queue.numbers("val"))):
-        run.make("val", number)
+        if not stop.is_set():
+            run.make("val", number)
     while not stop.is_set():
         following = run.queue.next_number()
         if following is None:

@@ -1,8 +1,13 @@
-"""A provider in a process of its own, for `train --prepare`."""
+"""A provider in a process of its own, for `train --prepare`.
+
+The child reads an empty pipe from its parent. The pipe ends with the parent, however that dies,
+so no provider outlives its trainer; and a successor waits until its predecessor has ended.
+"""
 
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,10 +29,10 @@ def provider_running(config: Config) -> Iterator[Callable[[], None]]:
     with tempfile.TemporaryDirectory(prefix="synthenticity-") as folder:
         settings, words = Path(folder) / "provider.toml", Path(folder) / "provider.log"
         write_config(config, settings)
-        command = [sys.executable, "-m", "synthenticity", "prepare", str(settings)]
+        command = [sys.executable, "-m", "synthenticity", "prepare", str(settings), "--as-child"]
         with words.open("w", encoding="utf-8") as log:
             process = subprocess.Popen(
-                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+                command, stdout=log, stderr=log, stdin=subprocess.PIPE, start_new_session=True
             )
 
         def raise_if_failed() -> None:
@@ -44,3 +49,17 @@ def provider_running(config: Config) -> Iterator[Callable[[], None]]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
+
+
+def set_when_parent_ends() -> threading.Event:
+    """Return an event that is set when standard input, the pipe from the parent, ends."""
+    ended = threading.Event()
+
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        ended.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    return ended

@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from synthenticity.errors import BatchFileError, QueueError, QueueOwnedError
 from synthenticity.stream.batch_file import BatchFile, Identity, read_batch_file
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 TRAIN = "train"
 HEARTBEAT_SECONDS = 2.0
+LOCK_SECONDS = 0.2
 SILENT_SECONDS = 15.0
 """A provider that has not beaten for this long is taken for dead, in messages only."""
 
@@ -94,6 +96,10 @@ class BatchQueue:
                 "needed; write it anew or remove the directory."
             ) from None
 
+    def streaming(self) -> bool:
+        """Whether the first train file was made, now or ever."""
+        return self.first_unacknowledged() > 0 or bool(self.numbers(TRAIN))
+
     def next_number(self) -> int | None:
         """Return the train file to make now, or None while the backlog is full.
 
@@ -112,8 +118,11 @@ class BatchQueue:
     # Writing.
 
     @contextmanager
-    def owned(self) -> Iterator[None]:
+    def owned(self, *, unless: threading.Event | None = None) -> Iterator[None]:
         """Be the directory's only provider, and beat so that others can tell.
+
+        Args:
+            unless: wait for another provider's end, unless this is set; None: do not wait.
 
         Raises:
             QueueOwnedError: another process is.
@@ -126,9 +135,9 @@ class BatchQueue:
         except OSError as error:
             raise QueueError(f"{self.directory}: cannot be written to: {error.strerror}.") from None
         with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            while not _locked(lock):
+                if unless is not None and not unless.wait(LOCK_SECONDS):
+                    continue
                 owner = self.owner()
                 who = f" (process {owner.pid} on {owner.host})" if owner else ""
                 raise QueueOwnedError(
@@ -207,7 +216,7 @@ class BatchQueue:
             return False
         finally:
             temporary.unlink(missing_ok=True)
-        _flush_directory(path.parent)
+        flush_directory(path.parent)
         return True
 
     # Reading and letting go.
@@ -253,13 +262,22 @@ class BatchQueue:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-        _flush_directory(self._private)
+        flush_directory(self._private)
         for number in self.numbers(TRAIN):
             if number < first:
                 self.path(TRAIN, number).unlink(missing_ok=True)
 
 
-def _flush_directory(path: Path) -> None:
+def _locked(file: IO[str]) -> bool:
+    """Take the lock of a file if it is free."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def flush_directory(path: Path) -> None:
     """Make a new name in a directory survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -100,11 +100,17 @@ class DatasetConsumer:
         self._cached: tuple[int, Columns] | None = None
 
     def _count_fixed_files(self) -> int | None:
-        """Return the number of files of a fixed set, None for the live train split."""
+        """Return the number of files of a fixed set, None for the live train split.
+
+        A provider makes the fixed sets of a live queue before its first train file, so they are
+        complete once it has made one.
+        """
         if self.split == TRAIN and self.meta.kind == LIVE:
             return None
         directory = self.queue.directory
-        numbers = self._wait_for(lambda: self.queue.numbers(self.split), f"a {self.split} file")
+        if self.meta.kind == LIVE:
+            self._wait_for(self.queue.streaming, f"complete {self.split} set")
+        numbers = self._wait_for(lambda: self.queue.numbers(self.split), f"{self.split} file")
         if numbers != list(range(len(numbers))):
             missing = sorted(set(range(numbers[-1])) - set(numbers))
             raise QueueError(

@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from torch import Tensor
 
-from synthenticity.errors import CompatibilityError, ModelError
+from synthenticity.errors import CompatibilityError, ConfigError, ModelError, model_loading
 from synthenticity.seeding import digest
 from synthenticity.synthesis.sampling import Sampling, draw_tokens, position_keys, rank_of
 from synthenticity.text.tokenization import load_tokenizer, special_ids
@@ -26,11 +25,9 @@ from synthenticity.text.tokenization import load_tokenizer, special_ids
 logger = logging.getLogger(__name__)
 
 FORWARD_TOKENS = 32_768
-MINIMUM_HEAD_ROWS = 8
-"""Below 8 rows the head's matrix product takes another kernel and rounds otherwise."""
-
-LOADING_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
-"""What transformers raises over a missing, damaged or ill-fitting checkpoint."""
+HEAD_ROW_BLOCK = 16
+"""The head sees a multiple of so many rows: the last rows of a matrix product that fill no block
+of its kernel are rounded otherwise (on AMD processors already the last two of ten)."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +44,22 @@ class Fill:
 
 
 def resolve_device(device: str) -> torch.device:
-    """Return the device that `auto` stands for: CUDA, then MPS, then CPU."""
-    if device != "auto":
-        return torch.device(device)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    """Return a device by its name; `auto` stands for CUDA, then MPS, then CPU.
+
+    Raises:
+        ConfigError: there is no such device here.
+
+    """
+    there = {"cpu": True, "mps": torch.backends.mps.is_available()}
+    there["cuda"] = torch.cuda.is_available()
+    if device == "auto":
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if there[kind]))
+    kind, _, index = device.partition(":")
+    known = there.get(kind, False) and (not index or index.isdigit())
+    if not known or (kind == "cuda" and int(index or 0) >= torch.cuda.device_count()):
+        names = ", ".join(kind for kind, is_there in there.items() if is_there)
+        raise ConfigError(f"device: {device} is not there. This machine has {names}.")
+    return torch.device(device)
 
 
 def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
@@ -68,10 +75,8 @@ def _encoder_output_cut_to(model: Any, positions: Tensor) -> Iterator[None]:
 
     def cut(_module: Any, _args: Any, output: Any) -> Any:
         rows = output.last_hidden_state[positions]
-        missing = MINIMUM_HEAD_ROWS - len(rows)
-        if missing > 0:
-            rows = torch.nn.functional.pad(rows, (0, 0, 0, missing))
-        output.last_hidden_state = rows[None]
+        missing = -len(rows) % HEAD_ROW_BLOCK
+        output.last_hidden_state = torch.nn.functional.pad(rows, (0, 0, 0, missing))[None]
         return output
 
     hook = model.base_model.register_forward_hook(cut)
@@ -272,11 +277,8 @@ def _check_checkpoint(path: str | Path) -> None:
             f"{path}: is not a model checkpoint (no config.json in it). Train one first, for "
             "example: synthenticity train configs/char_mlm.toml --out_dir runs/mlm"
         )
-    try:
+    with model_loading(path):
         config = AutoConfig.from_pretrained(str(path), trust_remote_code=False)
-    except LOADING_ERRORS as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise ModelError(f"{path}: no model can be loaded from it: {first_line}") from None
     if type(config) not in MODEL_FOR_MASKED_LM_MAPPING:
         raise ModelError(f"{path}: is a {config.model_type} model, not a masked language model.")
 
@@ -290,7 +292,7 @@ def load_mlm(path: str | Path) -> Any:
     """
     from transformers import AutoModelForMaskedLM
 
-    try:
+    with model_loading(path):
         model, info = AutoModelForMaskedLM.from_pretrained(
             str(path),
             dtype=torch.float32,
@@ -298,9 +300,6 @@ def load_mlm(path: str | Path) -> Any:
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except LOADING_ERRORS as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise ModelError(f"{path}: no model can be loaded from it: {first_line}") from None
     if info["missing_keys"]:
         missing = ", ".join(sorted(info["missing_keys"])[:3])
         raise ModelError(

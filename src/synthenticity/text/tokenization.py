@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from synthenticity.errors import ConfigError, CorpusError, ModelError
+from synthenticity.errors import ConfigError, CorpusError, ModelError, model_loading
 from synthenticity.seeding import digest
 
 logger = logging.getLogger(__name__)
@@ -66,11 +66,8 @@ def load_tokenizer(path: str | Path) -> Any:
     folder = Path(path)
     if folder.is_dir() and not (folder / "tokenizer.json").is_file():
         raise ModelError(f"{path}: has no tokenizer.json. Save the tokenizer with the checkpoint.")
-    try:
+    with model_loading(path):
         tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
-    except Exception as error:  # of damaged files the tokenizers library raises bare ones
-        first_line = str(error).strip().splitlines()[0]
-        raise ModelError(f"{path}: no tokenizer can be loaded from it: {first_line}") from None
     if not tokenizer.is_fast:
         raise ModelError(f"{path}: its tokenizer is not a fast one, so it gives no offsets.")
     return tokenizer

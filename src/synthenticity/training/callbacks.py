@@ -46,14 +46,16 @@ class Freezing(TrainerCallback):  # type: ignore[misc]
 
 
 class Flow(TrainerCallback):  # type: ignore[misc]
-    """Saves when the provider waits for an acknowledgement or when the run is stopped."""
+    """Saves when the provider waits or the run is stopped, and evaluates the last weights."""
 
     def __init__(self, trainer: StreamTrainer, stop: threading.Event) -> None:
         self.trainer = trainer
         self.stop = stop
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
-        """Ask for a checkpoint where one is due."""
+        """Ask for a checkpoint or an evaluation where one is due."""
+        if state.global_step >= state.max_steps:
+            control.should_evaluate = True
         if self.trainer.must_let_go():
             control.should_save = True
         if self.stop.is_set():

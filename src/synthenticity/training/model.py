@@ -18,8 +18,8 @@ from transformers import PreTrainedModel as _PreTrainedModel
 from transformers.utils import ModelOutput
 
 from synthenticity.config import Config
-from synthenticity.errors import CompatibilityError, ModelError
-from synthenticity.synthesis.mlm_inference import LOADING_ERRORS, load_mlm
+from synthenticity.errors import CompatibilityError, ModelError, model_loading
+from synthenticity.synthesis.mlm_inference import context_length, load_mlm
 from synthenticity.text.tokenization import load_tokenizer, special_ids, tokenizer_fingerprint
 
 
@@ -30,23 +30,35 @@ class ModelMode(StrEnum):
     SEQUENCE_SCORER = "sequence_scorer"
 
 
+SCORER_FORMAT = 1
+
+
 class SequenceScorerConfig(PreTrainedConfig):  # type: ignore[misc]
-    """The encoder's own configuration, the kind of head, and which ids are not counted."""
+    """What a scorer is: its encoder's own configuration, its head, and what it reads.
+
+    `special_token_ids` are not counted; `tokenizer` is the fingerprint of the tokenizer that
+    the scorer was trained with.
+    """
 
     model_type = "sequence_scorer"
 
     def __init__(
         self,
         encoder: dict[str, Any] | None = None,
+        *,
         head: str = "token",
         special_token_ids: list[int] | None = None,
         block_size: int = 256,
+        tokenizer: str = "",
+        format_version: int = SCORER_FORMAT,
         **kwargs: Any,
     ) -> None:
         self.encoder = encoder or {}
         self.head = head
         self.special_token_ids = list(special_token_ids or [])
         self.block_size = block_size
+        self.tokenizer = tokenizer
+        self.format_version = format_version
         super().__init__(**kwargs)
 
 
@@ -189,6 +201,7 @@ def build_scorer(config: Config, tokenizer: Any) -> SequenceScorer:
             head=config.head,
             special_token_ids=special_ids(tokenizer).tolist(),
             block_size=config.block_size,
+            tokenizer=tokenizer_fingerprint(tokenizer),
         )
     )
     if weights is not None:
@@ -221,7 +234,8 @@ def load_scorer(path: str | Path) -> SequenceScorer:
     """Load a trained scorer, in evaluation mode, float32 on the CPU.
 
     Raises:
-        ModelError: the folder holds no scorer; says what it holds.
+        ModelError: the folder holds no scorer that this version reads; says what it holds.
+        CompatibilityError: the tokenizer beside it is not the one it was trained with.
 
     """
     folder = Path(path)
@@ -232,13 +246,32 @@ def load_scorer(path: str | Path) -> SequenceScorer:
         )
     if not is_scorer(folder):
         raise ModelError(f"{path}: is not a scorer. Give the --out_dir of a sequence_scorer run.")
-    try:
+    with model_loading(path):
+        config = SequenceScorerConfig.from_pretrained(str(folder))
+        if config.format_version != SCORER_FORMAT:
+            raise ModelError(
+                f"{path}: is a scorer of format version {config.format_version}, this version of "
+                f"synthenticity reads {SCORER_FORMAT}. Train it again."
+            )
+        found = tokenizer_fingerprint(load_tokenizer(folder))
+        if found != config.tokenizer:
+            raise CompatibilityError(
+                f"{path}: its tokenizer ({found[:12]}) is not the one that the scorer was trained "
+                f"with ({config.tokenizer[:12]}). Put that one back."
+            )
         model = SequenceScorer.from_pretrained(str(folder), use_safetensors=True)
-    except LOADING_ERRORS as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise ModelError(f"{path}: cannot be loaded: {first_line}") from None
     model.eval()
     return model  # type: ignore[no-any-return]
+
+
+def checkpoint_context_length(path: str | Path) -> int:
+    """Return how many tokens the model of an MLM or scorer checkpoint can read."""
+    with model_loading(path):
+        config = AutoConfig.from_pretrained(str(path), trust_remote_code=False)
+    if isinstance(config, SequenceScorerConfig):
+        inner = dict(config.encoder)
+        config = AutoConfig.for_model(inner.pop("model_type"), **inner)
+    return context_length(config)
 
 
 def check_tokenizer(path: str | Path, tokenizer: Any, setting: str) -> None:

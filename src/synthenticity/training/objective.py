@@ -58,9 +58,8 @@ class LanguageModelObjective:
 
     columns = ["input_ids", "labels"]  # noqa: RUF012
 
-    def __init__(self, modifiers: LossModifiers, pad_token_id: int) -> None:
+    def __init__(self, modifiers: LossModifiers) -> None:
         self.modifiers = modifiers
-        self.pad_token_id = pad_token_id
 
     def _logits(self, model: Any, batch: Batch) -> Tensor:
         return masked_logits(model, batch["input_ids"], batch["labels"] != -100)
@@ -69,6 +68,7 @@ class LanguageModelObjective:
         """Return the mean cross-entropy of the masked tokens, in nats."""
         return masked_lm_loss(self._logits(model, batch), batch["labels"], self.modifiers)
 
+    @torch.no_grad()
     def evaluate(self, model: Any, data: Columns, batch_size: int) -> dict[str, float]:
         """Return nats per masked token, perplexity, and top-1 accuracy."""
         nats, hits, count = 0.0, 0, 0
@@ -107,6 +107,7 @@ class ScorerObjective:
             mse_weight=self.mse_weight,
         )
 
+    @torch.no_grad()
     def evaluate(self, model: SequenceScorer, data: Columns, batch_size: int) -> dict[str, float]:
         """Return the loss and MSE, MAE, Pearson, R2 of the ratio and AUROC of the tokens."""
         ratios, tokens, losses = [], [], []

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
-from transformers import Trainer
+from transformers import Trainer, TrainerState
 
 from synthenticity.config import Config
 from synthenticity.stream.batch_file import Columns
-from synthenticity.stream.batch_queue import TRAIN
+from synthenticity.stream.batch_queue import TRAIN, flush_directory
 from synthenticity.stream.dataset_consumer import DatasetConsumer
 from synthenticity.training.objective import Batch, Objective
 
@@ -133,7 +133,6 @@ class StreamTrainer(Trainer):  # type: ignore[misc]
         )
         return self.optimizer
 
-    @torch.no_grad()
     def evaluate(self, *_args: Any, **_kwargs: Any) -> dict[str, float]:
         """Return the objective's figures on the val set, prefixed `eval_`, and report them."""
         self.model.eval()
@@ -166,6 +165,11 @@ class StreamTrainer(Trainer):  # type: ignore[misc]
         mark_position(folder, step, position, self.consumer.meta.fingerprint)
         self.consumer.acknowledge(position)
 
+    def restore(self, checkpoint: Path) -> None:
+        """Take the weights and the history of a checkpoint, without a step."""
+        self._load_from_checkpoint(str(checkpoint))
+        self.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+
     def must_let_go(self) -> bool:
         """Whether the provider can only go on after an acknowledgement.
 
@@ -190,6 +194,8 @@ def mark_position(folder: Path, step: int, position: int, fingerprint: str) -> N
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(folder / POSITION_NAME)
+    flush_directory(folder)
+    flush_directory(folder.parent)
 
 
 def newest_checkpoint(out_dir: Path) -> tuple[Path, dict[str, Any]] | None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from transformers import PrinterCallback, TrainingArguments
+from transformers.integrations import get_available_reporting_integrations
 from transformers.trainer_utils import set_seed
 
 from synthenticity.config import Config
@@ -23,7 +24,7 @@ from synthenticity.config_file import load_config, to_mapping, write_config
 from synthenticity.errors import CompatibilityError, ConfigError
 from synthenticity.stream.dataset_consumer import DatasetConsumer
 from synthenticity.stream.meta import LIVE, Meta
-from synthenticity.synthesis.mlm_inference import context_length, resolve_device, resolve_dtype
+from synthenticity.synthesis.mlm_inference import resolve_device, resolve_dtype
 from synthenticity.text.tokenization import load_tokenizer, tokenizer_fingerprint
 from synthenticity.training.callbacks import (
     Flow,
@@ -38,6 +39,7 @@ from synthenticity.training.model import (
     build_language_model,
     build_scorer,
     check_tokenizer,
+    checkpoint_context_length,
 )
 from synthenticity.training.objective import LanguageModelObjective, Objective, ScorerObjective
 from synthenticity.training.stream_trainer import StreamTrainer, newest_checkpoint
@@ -95,6 +97,8 @@ def train(
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError("train: distributed training is not supported yet. Start one process.")
     folder = Path(out_dir)
+    resolve_device(config.device)
+    _reports(config)
     resumed = _check_continuation(config, folder)
     stop = threading.Event()
     with signals_set(stop):
@@ -107,11 +111,13 @@ def train(
             on_wait=on_message,
             while_waiting=while_waiting,
         )
-        _check_data(config, consumer.meta)
+        _check_mode(config, consumer.meta)
         consumer.choose_columns(_objective_columns(config))
+        _check_sizes(config, consumer.meta)
         step, checkpoint = _take_position(consumer, resumed)
-        if step >= config.max_iters:
-            return TrainResult(folder, step, _read_metrics(folder), already_complete=True)
+        done = _read_metrics(folder)
+        if step >= config.max_iters and done.get("steps") == step:
+            return TrainResult(folder, step, done["eval"], already_complete=True)
         trainer = _build_trainer(
             config,
             folder,
@@ -123,7 +129,10 @@ def train(
         )
         folder.mkdir(parents=True, exist_ok=True)
         write_config(config, folder / "config.toml")
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        if checkpoint and step >= config.max_iters:  # killed before the model was saved
+            trainer.restore(checkpoint)
+        else:
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         if stop.is_set():
             raise KeyboardInterrupt
     return _finish(trainer, folder)
@@ -153,8 +162,8 @@ def _check_continuation(config: Config, folder: Path) -> tuple[Path, dict[str, A
     return newest
 
 
-def _check_data(config: Config, meta: Meta) -> None:
-    """Refuse data of the wrong kind, or that the checkpoint to start from cannot read."""
+def _check_mode(config: Config, meta: Meta) -> None:
+    """Refuse data of the wrong kind."""
     wanted = TRAINING_TYPES[ModelMode(config.model_mode)]
     found = meta.task.get("training_type")
     if found != wanted:
@@ -162,9 +171,27 @@ def _check_data(config: Config, meta: Meta) -> None:
             f"model_mode: {config.model_mode} needs {wanted} data, {config.data_dir} holds "
             f"{found} data. Change model_mode or data_dir."
         )
-    if config.init_from_checkpoint:
+
+
+def _check_sizes(config: Config, meta: Meta) -> None:
+    """Refuse data that the settings or the checkpoint to start from do not fit."""
+    length = next(c.shape[0] for c in meta.schema.columns if c.name == "input_ids")
+    if length != config.block_size:
+        raise CompatibilityError(
+            f"block_size: {config.block_size}, and the sequences in {config.data_dir} are "
+            f"{length} tokens long. Set block_size = {length}, or use other data."
+        )
+    path = config.init_from_checkpoint
+    if path:
         tokenizer = load_tokenizer(Path(config.data_dir) / "tokenizer")
-        check_tokenizer(config.init_from_checkpoint, tokenizer, "init_from_checkpoint")
+        check_tokenizer(path, tokenizer, "init_from_checkpoint")
+        limit = checkpoint_context_length(path)
+        if length > limit:
+            raise CompatibilityError(
+                f"block_size: the sequences in {config.data_dir} are {length} tokens long, the "
+                f"model of {path} reads {limit}. Make shorter data, or train the MLM with a "
+                "larger block_size."
+            )
     per_step = config.batch_size * config.gradient_accumulation_steps
     if meta.kind == LIVE and per_step > (config.max_backlog_files - 1) * meta.rows_per_file:
         raise ConfigError(
@@ -234,41 +261,38 @@ def _build_trainer(
 def build_model(
     config: Config, meta: Meta, tokenizer: Any, on_message: Callable[[str], None]
 ) -> tuple[Any, Objective]:
-    """Return the model that a config asks for and what it is trained on.
-
-    Raises:
-        CompatibilityError: the data do not fit the checkpoint that the model starts from.
-
-    """
-    length = next(c.shape[0] for c in meta.schema.columns if c.name == "input_ids")
-    model: Any
-    objective: Objective
+    """Return the model that a config asks for and what it is trained on."""
     if config.model_mode == ModelMode.SEQUENCE_SCORER:
         if config.loss_modifiers_enabled:
             on_message(f"Left out: {', '.join(MODIFIERS)} (they are for language modelling).")
         target = str(meta.task.get("target", "synthenticity"))
         objective = ScorerObjective(mse_weight=config.mse_weight, target=target)
-        model = build_scorer(config, tokenizer)
-        limit = context_length(model.encoder.config)
-    else:
-        objective = LanguageModelObjective(
-            LossModifiers.from_config(config), tokenizer.pad_token_id
-        )
-        model = build_language_model(config, tokenizer)
-        limit = context_length(model.config)
-    if length > limit:
-        raise CompatibilityError(
-            f"block_size: the data in {config.data_dir} are {length} tokens long, the model of "
-            f"{config.init_from_checkpoint} reads {limit}. Make shorter data, or train the MLM "
-            "with a larger block_size."
-        )
-    return model, objective
+        return build_scorer(config, tokenizer), objective
+    modifiers = LossModifiers.from_config(config)
+    return build_language_model(config, tokenizer), LanguageModelObjective(modifiers)
+
+
+def _reports(config: Config) -> list[str]:
+    """Return where training reports to.
+
+    Raises:
+        ConfigError: the Trainer knows no such place, or its package is not installed.
+
+    """
+    names = [name.strip() for name in config.report_to.split(",") if name.strip() != "none"]
+    there = get_available_reporting_integrations()
+    for name in names:
+        if name not in there:
+            raise ConfigError(
+                f"report_to: {name} is unknown or not installed. Here are: "
+                f"{', '.join(sorted(there))}, none."
+            )
+    return names
 
 
 def _arguments(config: Config, folder: Path) -> TrainingArguments:
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / "tensorboard")
     device = resolve_device(config.device)
-    reports = [name.strip() for name in config.report_to.split(",") if name.strip() != "none"]
     schedule = {"constant": "constant_with_warmup"}.get(config.lr_decay, config.lr_decay)
     return TrainingArguments(
         output_dir=str(folder),
@@ -292,7 +316,7 @@ def _arguments(config: Config, folder: Path) -> TrainingArguments:
         save_steps=config.save_interval,
         save_total_limit=KEPT_CHECKPOINTS,
         logging_steps=min(10, config.eval_interval),
-        report_to=reports,
+        report_to=_reports(config),
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=device.type == "cuda",
@@ -317,13 +341,16 @@ def _finish(trainer: StreamTrainer, folder: Path) -> TrainResult:
         "tokenizer": tokenizer_fingerprint(trainer.processing_class),
         "made_with": dict(meta.made_with),
     }
-    (folder / "metrics.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    temporary = folder / "metrics.json.tmp"
+    temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    temporary.replace(folder / "metrics.json")
     return TrainResult(folder, trainer.state.global_step, last)
 
 
-def _read_metrics(folder: Path) -> dict[str, float]:
+def _read_metrics(folder: Path) -> dict[str, Any]:
+    """Return what `_finish` wrote, last of all; nothing if it has not."""
     try:
-        content = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return dict(content["eval"])
+    return content

@@ -1,0 +1,497 @@
+"""Training: what moves and what does not, and that an interrupted run is the same run."""
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from synthenticity.config import Config
+from synthenticity.config_file import write_config
+from synthenticity.errors import CompatibilityError, ConfigError, ProviderTimeoutError
+from synthenticity.providers.prepare import prepare
+from synthenticity.stream.batch_queue import BatchQueue
+from synthenticity.stream.dataset_consumer import DatasetConsumer
+from synthenticity.text.tokenization import load_tokenizer
+from synthenticity.training.callbacks import TrainProgress
+from synthenticity.training.loss import LossModifiers
+from synthenticity.training.model import build_language_model, build_scorer
+from synthenticity.training.objective import LanguageModelObjective, ScorerObjective
+from synthenticity.training.stream_trainer import newest_checkpoint
+from synthenticity.training.train import train
+
+Weights = dict[str, torch.Tensor]
+
+
+def weights(folder: Path) -> Weights:
+    return load_file(folder / "model.safetensors")
+
+
+def same(left: Weights, right: Weights, part: str = "") -> list[bool]:
+    """Say of each tensor whose name begins with `part` whether it is bit-identical."""
+    assert set(left) == set(right)
+    return [torch.equal(left[name], right[name]) for name in left if name.startswith(part)]
+
+
+def starting_weights(config: Config) -> Weights:
+    """Return the weights before the first step, as a run of this config draws them."""
+    from transformers.trainer_utils import set_seed
+
+    set_seed(config.seed)
+    return build_scorer(config, load_tokenizer(Path(config.data_dir) / "tokenizer")).state_dict()
+
+
+# Freezing.
+
+
+@pytest.fixture(scope="module")
+def frozen(scorer_config: Config) -> Config:
+    return dataclasses.replace(
+        scorer_config, freeze_transformer=True, unfreeze_at_iteration=4, save_interval=4
+    )
+
+
+def test_the_encoder_is_bit_identical_while_frozen_and_moves_after(
+    frozen: Config, tmp_path: Path
+) -> None:
+    before = starting_weights(frozen)
+    train(frozen, tmp_path / "run")
+    while_frozen = weights(tmp_path / "run" / "checkpoint-4")
+    after = weights(tmp_path / "run")
+    assert all(same(before, while_frozen, "encoder.")) and len(same(before, after, "encoder.")) > 10
+    assert not any(same(before, while_frozen, "cls_head."))
+    assert not any(same(before, while_frozen, "token_head."))
+    assert not any(same(while_frozen, after, "encoder."))
+
+
+def test_without_a_thaw_the_encoder_never_moves(frozen: Config, tmp_path: Path) -> None:
+    train(dataclasses.replace(frozen, unfreeze_at_iteration=0), tmp_path / "run")
+    assert all(same(starting_weights(frozen), weights(tmp_path / "run"), "encoder."))
+
+
+def test_a_thawed_encoder_moves_by_its_own_learning_rate(frozen: Config, tmp_path: Path) -> None:
+    before = starting_weights(frozen)
+    moved = {}
+    for multiplier in (1.0, 0.1, 0.0):
+        folder = tmp_path / str(multiplier)
+        config = dataclasses.replace(
+            frozen, unfreeze_lr_multiplier=multiplier, weight_decay=0.0, unfreeze_at_iteration=1
+        )
+        train(config, folder)
+        steps = [
+            (value - before[name]).abs().mean()
+            for name, value in weights(folder).items()
+            if name.startswith("encoder.")
+        ]
+        moved[multiplier] = float(torch.stack(steps).mean())
+    assert moved[0.0] == 0.0
+    assert moved[0.1] == pytest.approx(0.1 * moved[1.0], rel=0.3)
+
+
+def test_a_frozen_encoder_has_no_gradient_and_no_dropout(frozen: Config) -> None:
+    config = dataclasses.replace(frozen, init_from_checkpoint=None, dropout=0.5)
+    scorer = build_scorer(config, load_tokenizer(Path(config.data_dir) / "tokenizer"))
+    ids = torch.randint(4, 20, (2, 16))
+    scorer.train()
+    scorer.freeze_encoder(True)
+    scorer.train()  # as the Trainer does before every step
+    assert torch.equal(scorer(ids).logit, scorer(ids).logit)
+    scorer(ids).logit.sum().backward()
+    assert all(parameter.grad is None for parameter in scorer.encoder.parameters())
+    assert scorer.cls_head.weight.grad is not None
+    scorer.freeze_encoder(False)
+    assert not torch.equal(scorer(ids).token_logits, scorer(ids).token_logits)
+    scorer(ids).token_logits.sum().backward()
+    assert all(parameter.grad is not None for parameter in scorer.encoder.parameters())
+
+
+def test_a_language_model_can_be_frozen_too(
+    mlm_config: Config, mlm_path: Path, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(
+        mlm_config,
+        init_from_checkpoint=str(mlm_path),
+        freeze_transformer=True,
+        unfreeze_at_iteration=3,
+        save_interval=3,
+        max_iters=6,
+        learning_rate=1e-2,
+    )
+    train(config, tmp_path / "run")
+    before, after = weights(mlm_path), weights(tmp_path / "run")
+    half = weights(tmp_path / "run" / "checkpoint-3")
+    assert all(same(before, half, "model.")) and not any(same(before, half, "head."))
+    assert not all(same(half, after, "model."))
+
+
+# What is learnt and watched.
+
+
+def test_a_language_model_learns_more_than_frequencies(mlm_config: Config, mlm_path: Path) -> None:
+    figures = json.loads((mlm_path / "metrics.json").read_text(encoding="utf-8"))["eval"]
+    val = DatasetConsumer(mlm_config.data_dir, batch_size=1, split="val").read_all()
+    truth = val["labels"][val["labels"] >= 0]
+    shares = np.bincount(truth) / len(truth)
+    unigram = -float((shares[shares > 0] * np.log(shares[shares > 0])).sum())
+    assert figures["loss"] < unigram
+    assert figures["perplexity"] == pytest.approx(np.exp(figures["loss"]))
+    assert figures["accuracy"] > shares.max()
+
+
+def test_evaluation_watches_ratio_and_tokens_on_the_fixed_val_set(scorer_path: Path) -> None:
+    content = json.loads((scorer_path / "metrics.json").read_text(encoding="utf-8"))
+    assert [entry["step"] for entry in content["history"]] == [3, 6]
+    wanted = {"loss", "mse", "mae", "pearson", "r2", "token_auroc_filled", "token_auroc_replaced"}
+    assert wanted <= set(content["eval"])
+    assert content["made_with"]["dataset"] == "sequence_scorer"
+
+
+def test_the_last_weights_are_evaluated_wherever_the_interval_ends(
+    scorer_config: Config, tmp_path: Path
+) -> None:
+    train(dataclasses.replace(scorer_config, eval_interval=4), tmp_path / "run")
+    content = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))
+    assert [entry["step"] for entry in content["history"]] == [4, 6]
+
+
+def test_a_scorer_of_authenticity_learns_the_same_as_one_of_synthenticity(
+    scorer_config: Config, tmp_path: Path
+) -> None:
+    for target in ("synthenticity", "authenticity"):
+        config = dataclasses.replace(
+            scorer_config, target=target, data_dir=str(tmp_path / f"{target} data")
+        )
+        prepare(config, files=2)
+        train(config, tmp_path / target)
+    left, right = (weights(tmp_path / target) for target in ("synthenticity", "authenticity"))
+    assert all(torch.allclose(left[name], right[name], atol=1e-6) for name in left)
+
+
+def test_loss_modifiers_are_left_out_for_a_scorer_with_a_line_that_says_so(
+    scorer_config: Config, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    config = dataclasses.replace(
+        scorer_config, loss_modifiers_enabled=True, entropy_modifier_enabled=True
+    )
+    train(config, tmp_path / "run", on_message=said.append)
+    (line,) = said
+    assert "Left out: entropy_modifier, target_smoothing, mask_ratio_modifier" in line
+
+
+def test_loss_modifiers_change_what_a_language_model_learns(
+    mlm_config: Config, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(mlm_config, max_iters=3, eval_interval=3)
+    train(config, tmp_path / "plain")
+    for name in ("entropy_modifier", "target_smoothing", "mask_ratio_modifier"):
+        switched = {"loss_modifiers_enabled": True, f"{name}_enabled": True}
+        train(dataclasses.replace(config, **switched), tmp_path / name)
+        assert not all(same(weights(tmp_path / "plain"), weights(tmp_path / name)))
+
+
+def test_a_batch_with_nothing_masked_moves_nothing(mlm_config: Config) -> None:
+    tokenizer = load_tokenizer(Path(mlm_config.data_dir) / "tokenizer")
+    model = build_language_model(mlm_config, tokenizer)
+    ids = torch.randint(4, 20, (2, 16))
+    objective = LanguageModelObjective(LossModifiers())
+    loss = objective.loss(model, {"input_ids": ids, "labels": torch.full_like(ids, -100)})
+    loss.backward()
+    assert loss.item() == 0.0
+    assert all(p.grad is None or not p.grad.any() for p in model.parameters())
+
+
+def test_training_is_reported_to_tensorboard(scorer_config: Config, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train(dataclasses.replace(scorer_config, report_to="tensorboard"), tmp_path / "run")
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("eval/mae")] == [3, 6]
+
+
+@pytest.mark.parametrize("name", ["wandb", "paper", "tensorboard, paper"])
+def test_reports_to_what_is_not_there_are_refused(
+    name: str, scorer_config: Config, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(scorer_config, report_to=name)
+    with pytest.raises(ConfigError, match=r"report_to: \w+ is unknown or not installed"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "tpu", "cpu:x"])
+def test_devices_that_are_not_there_are_refused(
+    device: str, scorer_config: Config, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=f"device: {device} is not there.*cpu"):
+        train(dataclasses.replace(scorer_config, device=device), tmp_path / "run")
+    with pytest.raises(ConfigError, match=f"device: {device} is not there.*cpu"):
+        prepare(dataclasses.replace(scorer_config, device=device), tmp_path / "d", files=1)
+
+
+def test_sequences_of_another_length_than_the_settings_are_refused(
+    scorer_config: Config, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(scorer_config, block_size=40)
+    with pytest.raises(CompatibilityError, match=r"block_size: 40, and .* are 33 tokens long"):
+        train(config, tmp_path / "run")
+
+
+def test_data_longer_than_the_starting_model_reads_are_refused(
+    scorer_config: Config, mlm_path: Path, tmp_path: Path
+) -> None:
+    short = shutil.copytree(mlm_path, tmp_path / "short", ignore=shutil.ignore_patterns("check*"))
+    path = short / "config.json"
+    content = json.loads(path.read_text(encoding="utf-8")) | {"max_position_embeddings": 20}
+    path.write_text(json.dumps(content), encoding="utf-8")
+    config = dataclasses.replace(scorer_config, init_from_checkpoint=str(short))
+    with pytest.raises(CompatibilityError, match=r"33 tokens long, the model of .* reads 20"):
+        train(config, tmp_path / "run")
+
+
+# Interrupted and continued.
+
+
+@pytest.fixture(scope="module")
+def long_run(scorer_config: Config) -> Config:
+    """A run with dropout, accumulation and evaluations between, over several epochs."""
+    return dataclasses.replace(
+        scorer_config,
+        dropout=0.3,
+        init_from_checkpoint=None,
+        gradient_accumulation_steps=2,
+        max_iters=12,
+        eval_interval=5,
+        save_interval=4,
+    )
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(long_run: Config, tmp_path_factory: pytest.TempPathFactory) -> Weights:
+    folder = tmp_path_factory.mktemp("reference") / "run"
+    train(long_run, folder)
+    return weights(folder)
+
+
+@contextmanager
+def stopped_at(step: int) -> Iterator[Any]:
+    """Yield an `on_progress` that sends Ctrl-C at a step's report; check that it did."""
+    fired: list[int] = []
+
+    def watch(progress: TrainProgress) -> None:
+        if progress.step >= step and not fired:
+            fired.append(progress.step)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    yield watch
+    assert fired
+
+
+def test_a_stopped_run_goes_on_to_bit_identical_weights(
+    long_run: Config, uninterrupted: Weights, tmp_path: Path
+) -> None:
+    with stopped_at(5) as watch, pytest.raises(KeyboardInterrupt):
+        train(long_run, tmp_path / "run", on_progress=watch)
+    folder, marker = newest_checkpoint(tmp_path / "run")
+    assert marker["global_step"] == 6 and folder.name == "checkpoint-6"  # after the step begun
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+    assert train(long_run, tmp_path / "run").steps == 12
+    assert all(same(weights(tmp_path / "run"), uninterrupted))
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint_to_bit_identical_weights(
+    long_run: Config, uninterrupted: Weights, tmp_path: Path
+) -> None:
+    config = tmp_path / "c.toml"
+    write_config(long_run, config)
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "synthenticity", "train", str(config), "--out_dir", str(out)]
+    with subprocess.Popen(command, stdout=-1, stderr=-1) as process:
+        while not (out / "checkpoint-4" / "stream.json").exists():
+            assert process.poll() is None
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert not (out / "metrics.json").exists()
+    train(long_run, out)
+    assert all(same(weights(out), uninterrupted))
+
+
+def test_a_checkpoint_without_its_marker_is_not_one(
+    long_run: Config, uninterrupted: Weights, tmp_path: Path
+) -> None:
+    with stopped_at(10) as watch, pytest.raises(KeyboardInterrupt):
+        train(long_run, tmp_path / "run", on_progress=watch)
+    (tmp_path / "run" / "checkpoint-11" / "stream.json").unlink()
+    (tmp_path / "run" / "checkpoint-11" / "model.safetensors").write_bytes(b"half")
+    assert newest_checkpoint(tmp_path / "run")[1]["global_step"] == 8
+    train(long_run, tmp_path / "run")
+    assert all(same(weights(tmp_path / "run"), uninterrupted))
+
+
+def test_a_run_killed_between_its_last_checkpoint_and_the_model_is_finished(
+    long_run: Config, uninterrupted: Weights, tmp_path: Path
+) -> None:
+    train(long_run, tmp_path / "run")
+    before = (tmp_path / "run" / "metrics.json").read_text(encoding="utf-8")
+    (tmp_path / "run" / "metrics.json").unlink()
+    (tmp_path / "run" / "model.safetensors").unlink()
+    result = train(long_run, tmp_path / "run")
+    assert result.steps == 12 and not result.already_complete
+    assert all(same(weights(tmp_path / "run"), uninterrupted))
+    assert (tmp_path / "run" / "metrics.json").read_text(encoding="utf-8") == before
+
+
+def test_a_complete_run_is_left_alone_and_can_be_trained_longer(
+    scorer_config: Config, tmp_path: Path
+) -> None:
+    first = train(scorer_config, tmp_path / "run")
+    again = train(scorer_config, tmp_path / "run")
+    assert again.already_complete and again.metrics == first.metrics
+    longer = train(dataclasses.replace(scorer_config, max_iters=9), tmp_path / "run")
+    assert longer.steps == 9 and not longer.already_complete
+
+
+def test_a_run_is_not_continued_with_other_settings_or_data(
+    scorer_config: Config, tmp_path: Path
+) -> None:
+    train(scorer_config, tmp_path / "run")
+    other = dataclasses.replace(scorer_config, learning_rate=1e-5, head="cls")
+    with pytest.raises(CompatibilityError, match=r"head is 'token' there and 'cls'.*learning_rate"):
+        train(other, tmp_path / "run")
+    data = dataclasses.replace(scorer_config, seed=2, data_dir=str(tmp_path / "data"))
+    prepare(data, files=1)
+    moved = dataclasses.replace(scorer_config, data_dir=str(tmp_path / "data"), max_iters=20)
+    with pytest.raises(CompatibilityError, match="was trained on other data"):
+        train(moved, tmp_path / "run")
+
+
+def test_nothing_in_a_run_but_its_resume_state_is_pickled(scorer_path: Path) -> None:
+    names = {path.name for path in scorer_path.rglob("*") if path.is_file()}
+    assert {name for name in names if name.endswith((".bin", ".pkl", ".pickle"))} == set()
+    torchs = {name for name in names if name.endswith((".pt", ".pth"))}
+    assert torchs == {"optimizer.pt", "scheduler.pt", "rng_state.pth"}
+    for path in scorer_path.rglob("*.pt*"):
+        torch.load(path, weights_only=path.suffix != ".pth")  # the restricted loader
+
+
+# The live queue.
+
+
+@contextmanager
+def providing(config: Config) -> Iterator[BatchQueue]:
+    """Run a live provider in a thread."""
+    stop = threading.Event()
+    thread = threading.Thread(target=prepare, args=(config,), kwargs={"stop": stop})
+    thread.start()
+    try:
+        yield BatchQueue(config.data_dir)
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_live_queue_gives_each_sequence_to_the_weights_once_also_when_stopped(
+    scorer_config: Config, tmp_path: Path
+) -> None:
+    """The reference reads the same stream from a finite set, in file order, in one go."""
+    live = dataclasses.replace(
+        scorer_config, data_dir=str(tmp_path / "live"), max_backlog_files=2, max_iters=20
+    )
+    with providing(live) as queue:
+        with stopped_at(10) as watch, pytest.raises(KeyboardInterrupt):
+            train(live, tmp_path / "run", on_progress=watch)
+        step = newest_checkpoint(tmp_path / "run")[1]["global_step"]
+        assert queue.first_unacknowledged() == step * 4 // 12
+        train(live, tmp_path / "run")
+        assert queue.first_unacknowledged() == 20 * 4 // 12
+    seen = _seen_by(live, tmp_path)
+    assert all(same(weights(tmp_path / "run"), seen))
+
+
+def _seen_by(live: Config, tmp_path: Path) -> Weights:
+    """Train on the sequences of the stream one after the other, with nothing in between."""
+    whole = dataclasses.replace(live, data_dir=str(tmp_path / "whole"), max_backlog_files=9)
+    with providing(whole) as queue:
+        while len(queue.numbers("train")) < 7:
+            time.sleep(0.01)
+        train(whole, tmp_path / "once")
+    return weights(tmp_path / "once")
+
+
+def test_training_waits_for_the_whole_val_set_of_a_starting_provider(
+    scorer_config: Config, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(scorer_config, data_dir=str(tmp_path / "live"), val_files=2)
+    stop, made = threading.Event(), threading.Event()
+
+    def slow(progress: Any) -> None:
+        made.set()
+        if progress.split == "val" and progress.files_made == 1:
+            time.sleep(1.0)
+
+    thread = threading.Thread(
+        target=prepare, args=(config,), kwargs={"stop": stop, "on_progress": slow}
+    )
+    thread.start()
+    try:
+        assert made.wait(20)
+        val = DatasetConsumer(config.data_dir, batch_size=1, split="val", max_files=2)
+        assert val.rows_per_epoch == 24
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_training_without_a_provider_ends_with_how_to_start_one(
+    scorer_config: Config, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(scorer_config, data_dir=str(tmp_path / "d"), wait_seconds=0.2)
+    with pytest.raises(ProviderTimeoutError, match="synthenticity prepare CONFIG"):
+        train(config, tmp_path / "run")
+
+
+def test_a_step_that_needs_more_than_the_backlog_is_refused(
+    scorer_config: Config, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(
+        scorer_config, data_dir=str(tmp_path / "d"), gradient_accumulation_steps=7
+    )
+    with providing(config), pytest.raises(ConfigError, match="an iteration takes 28 sequences"):
+        train(config, tmp_path / "run")
+
+
+def test_several_processes_are_refused_until_they_are_supported(
+    scorer_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="distributed training is not supported"):
+        train(scorer_config, tmp_path / "run")
+
+
+def test_the_objective_of_the_scorer_watches_the_synthenticity_itself(
+    scorer_config: Config,
+) -> None:
+    tokenizer = load_tokenizer(Path(scorer_config.data_dir) / "tokenizer")
+    data = DatasetConsumer(
+        scorer_config.data_dir, batch_size=1, split="val", columns=ScorerObjective.columns
+    ).read_all()
+    model = build_scorer(scorer_config, tokenizer).eval()
+    figures = ScorerObjective(mse_weight=1.0, target="synthenticity").evaluate(model, data, 5)
+    with torch.no_grad():
+        said = model(torch.from_numpy(data["input_ids"].astype(np.int64))).synthenticity.numpy()
+    assert figures["mae"] == pytest.approx(np.abs(said - data["targets"]).mean(), rel=1e-5)
