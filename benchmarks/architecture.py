@@ -113,9 +113,9 @@ def main() -> None:
         title="The character encoder",
         command="python benchmarks/architecture.py",
         about=f"Character MLMs of three layers of 96, trained from scratch on the MLM pool for "
-        f"{seconds:g} CPU-seconds each on one thread ({BATCH} windows of {LENGTH} a step, learning "
-        f"rate the better of {LEARNING_RATES[0]} and {LEARNING_RATES[1]}, linear decay). Nats a masked "
-        f"character on the val pool at {TESTED_SHARE:.0%} masked; lower is better.",
+        f"{seconds:g} CPU-seconds each on one thread ({BATCH} windows of {LENGTH} a step, "
+        f"learning rate the better of {LEARNING_RATES[0]} and {LEARNING_RATES[1]}, linear decay). "
+        f"Nats a masked character on the val pool at {TESTED_SHARE:.0%} masked; lower is better.",
         rows=rows,
     )
 

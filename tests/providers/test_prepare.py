@@ -213,3 +213,47 @@ def test_a_failing_provider_process_says_why(scorer_config: Config, tmp_path: Pa
         for _ in range(1000):
             raise_if_failed()
             time.sleep(0.02)
+
+
+def test_no_provider_outlives_its_trainer_and_the_next_one_takes_over(
+    scorer_config: Config, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(scorer_config, data_dir=str(tmp_path / "live"))
+    write_config(config, tmp_path / "c.toml")
+    parent = (
+        "import sys, time\n"
+        "from synthenticity.config_file import load_config\n"
+        "from synthenticity.providers.process import provider_running\n"
+        "with provider_running(load_config(sys.argv[1])):\n"
+        "    time.sleep(600)\n"
+    )
+    queue = BatchQueue(config.data_dir)
+    with subprocess.Popen([sys.executable, "-c", parent, str(tmp_path / "c.toml")]) as process:
+        while len(queue.numbers("train")) < config.max_backlog_files:
+            assert process.poll() is None
+            time.sleep(0.02)
+        orphan = queue.owner().pid
+        process.send_signal(signal.SIGKILL)
+    with provider_running(config) as raise_if_failed:
+        deadline = time.monotonic() + 60
+        while (owner := queue.owner()) is None or owner.pid == orphan:
+            assert time.monotonic() < deadline, "the orphan lives on"
+            raise_if_failed()
+            time.sleep(0.02)
+        queue.acknowledge(2)
+        while queue.numbers("train") != [2, 3, 4]:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    with pytest.raises(ProcessLookupError):
+        os.kill(orphan, 0)
+
+
+def test_a_provider_beside_another_waits_for_its_turn_or_its_stop(
+    scorer_config: Config, tmp_path: Path
+) -> None:
+    stop = threading.Event()
+    with BatchQueue(tmp_path / "d").owned():
+        threading.Timer(0.5, stop.set).start()
+        with pytest.raises(QueueOwnedError):
+            prepare(scorer_config, tmp_path / "d", stop=stop, take_turns=True)
+    assert stop.is_set() and not (tmp_path / "d" / "meta.json").exists()
