@@ -38,7 +38,10 @@ def test_all_problems_of_a_file_are_reported_at_once_with_suggestions(tmp_path: 
     [
         ({"mask_probability_range": (0.7, 0.1)}, "reversed"),
         ({"mask_probability_range": (0.1, 1.2)}, "outside 0 to 1"),
-        ({"batch_size": 0}, "outside"),
+        ({"batch_size": 0}, "not a finite number of at least 1"),
+        ({"learning_rate": float("inf")}, "not a finite number"),
+        ({"temperature": float("nan")}, "not a finite number"),
+        ({"hidden_size": 97}, "no multiple of twice attention_heads"),
         ({"pattern": "spam"}, "Did you mean span"),
         ({"attention_type": "causal"}, "bidirectional"),
         ({"pool_shares": (0.5, 0.5)}, "four positive shares"),

@@ -65,7 +65,7 @@ class MissingExtraError(SynthenticityError, ImportError):
 
 
 @contextmanager
-def model_loading(path: str | Path) -> Iterator[None]:
+def model_loading(path: str | Path, what: str = "model") -> Iterator[None]:
     """Within, whatever a library raises over a checkpoint becomes a `ModelError` of one line.
 
     Libraries raise errors of every kind, bare `Exception` included, over damaged files.
@@ -76,4 +76,6 @@ def model_loading(path: str | Path) -> Iterator[None]:
         raise
     except Exception as error:
         words = str(error).strip().splitlines() or [type(error).__name__]
-        raise ModelError(f"{path}: cannot be loaded: {words[0]}") from error
+        raise ModelError(
+            f"{path}: no {what} can be loaded from it ({words[0]}). Give a complete checkpoint."
+        ) from error

@@ -167,7 +167,7 @@ def _cut_weights(folder: Path) -> None:
         (_change_json(format_version=2), r"format version 2, this version .* reads 1"),
         (_change_json(model_type="bert"), "is not a scorer"),
         (_other_tokenizer, "its tokenizer .* is not the one that the scorer was trained with"),
-        (_cut_weights, "cannot be loaded"),
+        (_cut_weights, "no scorer can be loaded"),
         (lambda folder: (folder / "tokenizer.json").unlink(), "has no tokenizer.json"),
         (lambda folder: (folder / "config.json").write_text("{"), "is not a scorer"),
         (lambda folder: (folder / "config.json").unlink(), "holds no trained scorer"),

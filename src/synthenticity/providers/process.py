@@ -4,6 +4,7 @@ The child reads an empty pipe from its parent. The pipe ends with the parent, ho
 so no provider outlives its trainer; and a successor waits until its predecessor has ended.
 """
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -58,7 +59,9 @@ def set_when_parent_ends() -> threading.Event:
     ended = threading.Event()
 
     def wait() -> None:
-        sys.stdin.buffer.read()
+        # Not through sys.stdin, whose lock a thread must not hold when the interpreter ends.
+        while os.read(sys.stdin.fileno(), 1024):
+            pass
         ended.set()
 
     threading.Thread(target=wait, daemon=True).start()

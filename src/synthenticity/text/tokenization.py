@@ -66,7 +66,7 @@ def load_tokenizer(path: str | Path) -> Any:
     folder = Path(path)
     if folder.is_dir() and not (folder / "tokenizer.json").is_file():
         raise ModelError(f"{path}: has no tokenizer.json. Save the tokenizer with the checkpoint.")
-    with model_loading(path):
+    with model_loading(path, "tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
     if not tokenizer.is_fast:
         raise ModelError(f"{path}: its tokenizer is not a fast one, so it gives no offsets.")

@@ -246,7 +246,7 @@ def load_scorer(path: str | Path) -> SequenceScorer:
         )
     if not is_scorer(folder):
         raise ModelError(f"{path}: is not a scorer. Give the --out_dir of a sequence_scorer run.")
-    with model_loading(path):
+    with model_loading(path, "scorer"):
         config = SequenceScorerConfig.from_pretrained(str(folder))
         if config.format_version != SCORER_FORMAT:
             raise ModelError(
