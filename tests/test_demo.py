@@ -73,3 +73,22 @@ def test_the_commands_it_names_do_what_it_did(
         assert cli.run(arguments) == cli.GOOD, capsys.readouterr().err
     assert {path: path.read_bytes() for path in finished.glob("*_data/*/*.parquet")} == before
     assert "already complete" in capsys.readouterr().out
+
+
+def test_a_demo_of_another_budget_is_not_gone_on_with(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (finished / "results.json").read_bytes()
+    assert cli.run(["demo", "--out", str(finished), "--budget", "full"]) == cli.USER_ERROR
+    assert "holds a demo with other settings than --budget full" in capsys.readouterr().err
+    assert (finished / "results.json").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_the_fast_demo_is_as_good_as_the_readme_says(tmp_path: Path) -> None:
+    assert cli.run(["demo", "--out", str(tmp_path / "demo"), "--json"]) == cli.GOOD
+    results = json.loads((tmp_path / "demo" / "results.json").read_text(encoding="utf-8"))
+    assert results["baselines"]["mean"]["mae"] == pytest.approx(0.149, abs=0.01)
+    assert results["scorer"]["mae"] < 0.085
+    assert results["scorer"]["token_auroc"] > 0.65
+    assert results["scorer"]["human_mean"] < 0.12
