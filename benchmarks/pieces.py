@@ -44,10 +44,11 @@ def masking_rows() -> list[dict[str, str]]:
     maskable = np.ones((4096, LENGTH), dtype=bool)
     ratios = np.linspace(0.1, 0.7, len(maskable))
     rows = []
-    for pattern in ("random", "span", "sticky"):
+    units = (np.random.default_rng(0).random(maskable.shape) < 0.3).cumsum(axis=1)
+    for pattern in ("random", "span", "sticky", "word", "sentence", "suffix"):
         recipe = Recipe(pattern=pattern)
         seconds = median_seconds(
-            partial(mask_rows, recipe, ratios, maskable, numpy_rng(0, "", 0, ""))
+            partial(mask_rows, recipe, ratios, maskable, numpy_rng(0, "", 0, ""), units)
         )
         rows.append(row(f"masking, `{pattern}`", seconds / maskable.size * 1e9, "ns a token"))
     return rows

@@ -41,6 +41,7 @@ def test_all_problems_of_a_file_are_reported_at_once_with_suggestions(tmp_path: 
         ({"batch_size": 0}, "not a finite number of at least 1"),
         ({"learning_rate": float("inf")}, "not a finite number"),
         ({"temperature": float("nan")}, "not a finite number"),
+        ({"protect": "(x"}, "not a regular expression"),
         ({"hidden_size": 97}, "no multiple of twice attention_heads"),
         ({"pattern": "spam"}, "Did you mean span"),
         ({"attention_type": "causal"}, "bidirectional"),

@@ -48,11 +48,16 @@ class UnigramProvider(DataProviderBase):
         self.tokenizer = build_character_tokenizer(
             (document.text for document in documents), block_size=config.block_size
         )
+        self.recipes = config.mixture(untouched_share=0.15, all_filled_share=0.05)
         opened = open_split_pools(
-            config, documents, self.tokenizer, train_pool="scorer", window=config.block_size - 1
+            config,
+            documents,
+            self.tokenizer,
+            train_pool="scorer",
+            window=config.block_size - 1,
+            recipes=self.recipes,
         )
         self.pools, self._corpus_hash = opened.pools, opened.corpus_hash
-        self.recipes = config.mixture(untouched_share=0.15, all_filled_share=0.05)
         counts = np.bincount(self.pools["train"].ids, minlength=len(self.tokenizer))
         self.filler = UnigramFiller(self.tokenizer, counts.astype(float))
 
@@ -80,8 +85,8 @@ class UnigramProvider(DataProviderBase):
         """Return one batch; all chance comes from `rng`."""
         windows = self.pools[split].sample_windows(rng, self.config.batch_size)
         index, ratios = choose_recipes(self.recipes, self.config.batch_size, rng)
-        maskable = ~np.isin(windows.ids, self.filler.special_ids)
-        mask = choose_positions(self.recipes, index, ratios, maskable, rng)
+        maskable = ~np.isin(windows.ids, self.filler.special_ids) & ~windows.protected
+        mask = choose_positions(self.recipes, index, ratios, maskable, rng, units=windows.units)
         text = create_synthetic_text(windows.ids, mask, self.filler, rng)
         cls, pad = self.tokenizer.cls_token_id, self.tokenizer.pad_token_id
         size = self.config.block_size

@@ -5,37 +5,34 @@ from the fields below; how files and options become a `Config` is in `config_fil
 """
 
 import dataclasses
-import difflib
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any
 
 from synthenticity.errors import ConfigError
+from synthenticity.settings import (
+    bound_problems,
+    choice_problems,
+    expression_problems,
+    range_problems,
+    setting,
+)
 
-MASK_PATTERNS = ("random", "span", "sticky")
+MASK_PATTERNS = ("random", "span", "sticky", "word", "line", "sentence", "prefix", "suffix")
 MODEL_MODES = ("language_model", "sequence_scorer")
 AUTO = "auto"
-
-
-def _setting(group: str, default: Any, doc: str, choices: tuple[str, ...] = ()) -> Any:
-    """Declare a field of `Config` with its documentation and, if it is a word, its choices."""
-    return dataclasses.field(
-        default=default, metadata={"group": group, "doc": doc, "choices": choices}
-    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
     """One way of making a sequence partly synthetic; a mixture is a tuple of weighted recipes."""
 
-    pattern: str = _setting("", "random", "rule that chooses the positions", MASK_PATTERNS)
-    ratio: tuple[float, float] = _setting("", (0.0, 1.0), "range the masked share is drawn from")
-    weight: float = _setting("", 1.0, "share of the sequences made this way, relative")
-    temperature: float = _setting("", 1.0, "of the sampling; 0 writes the likeliest token")
-    top_k: int | None = _setting("", None, "sample among the k likeliest tokens only")
-    top_p: float | None = _setting("", None, "sample within this probability mass only")
-    mean_span: float = _setting("", 8.0, "`span`: mean length of a span, in tokens")
-    stickiness: float = _setting("", 8.0, "`sticky`: how much likelier a neighbour is chosen")
+    pattern: str = setting("", "random", "rule that chooses the positions", MASK_PATTERNS)
+    ratio: tuple[float, float] = setting("", (0.0, 1.0), "range the masked share is drawn from")
+    weight: float = setting("", 1.0, "share of the sequences made this way, relative")
+    temperature: float = setting("", 1.0, "of the sampling; 0 writes the likeliest token")
+    top_k: int | None = setting("", None, "sample among the k likeliest tokens only")
+    top_p: float | None = setting("", None, "sample within this probability mass only")
+    mean_span: float = setting("", 8.0, "`span`: mean length of a span, in tokens")
+    stickiness: float = setting("", 8.0, "`sticky`: how much likelier a neighbour is chosen")
 
     @property
     def name(self) -> str:
@@ -53,9 +50,9 @@ class Recipe:
     def problems(self) -> list[str]:
         """Return what is wrong with the values, one sentence each."""
         return [
-            *_choice_problems(self),
-            *_range_problems("ratio", self.ratio),
-            *_bound_problems(self, _RECIPE_BOUNDS),
+            *choice_problems(self),
+            *range_problems("ratio", self.ratio),
+            *bound_problems(self, _RECIPE_BOUNDS),
         ]
 
 
@@ -84,57 +81,60 @@ Write the smaller number first.
     """
 
     # The text and what is cut from it.
-    dataset: str = _setting("data", "sequence_scorer", "provider that makes the data, by name")
-    corpus: str = _setting(
+    dataset: str = setting("data", "sequence_scorer", "provider that makes the data, by name")
+    corpus: str = setting(
         "data", "shakespeare", "`shakespeare` (extra `demo`), or a UTF-8 text file or folder"
     )
-    data_dir: str = _setting("data", "data/sequence_scorer", "queue or data set directory")
-    split_by: str = _setting(
+    data_dir: str = setting("data", "data/sequence_scorer", "queue or data set directory")
+    split_by: str = setting(
         "data", "document", "how the pools are cut", choices=("document", "position")
     )
-    pool_shares: tuple[float, ...] = _setting(
+    pool_shares: tuple[float, ...] = setting(
         "data",
         (0.42, 0.42, 0.08, 0.08),
         "shares of the MLM-training, scorer-training, val and test pools",
     )
-    shared_training_pool: bool = _setting(
+    shared_training_pool: bool = setting(
         "data",
         False,
         "train MLM and scorer on one pool, as the plan does (a scorer then meets text that its "
         "filling model knows by heart)",
     )
-    max_unknown_share: float = _setting(
+    max_unknown_share: float = setting(
         "data", 0.001, "stop if more of the characters than this are unknown to the tokenizer"
     )
-    block_size: int = _setting("data", 256, "tokens of a sequence; scorer data count [CLS]")
-    batch_size: int = _setting("data", 16, "sequences of a batch")
-    batches_per_file: int = _setting("data", 50, "batches of a batch file")
-    val_files: int = _setting(
+    block_size: int = setting("data", 256, "tokens of a sequence; scorer data count [CLS]")
+    batch_size: int = setting("data", 16, "sequences of a batch")
+    batches_per_file: int = setting("data", 50, "batches of a batch file")
+    val_files: int = setting(
         "data", 2, "batch files of the fixed val set; training evaluates on these"
     )
-    seed: int = _setting("data", 1337, "the only source of randomness")
+    seed: int = setting("data", 1337, "the only source of randomness")
 
     # What is masked.
-    mask_probability_range: tuple[float, float] = _setting(
+    mask_probability_range: tuple[float, float] = setting(
         "masking", (0.1, 0.7), "range the masked share of a sequence is drawn from, uniformly"
     )
-    untouched_share: float | None = _setting(
+    untouched_share: float | None = setting(
         "masking", None, "sequences left untouched; default 0.15, for char_diffusion 0"
     )
-    all_filled_share: float | None = _setting(
+    all_filled_share: float | None = setting(
         "masking", None, "sequences masked whole; default 0.05, for char_diffusion 0"
     )
-    pattern: str = _setting(
+    pattern: str = setting(
         "masking", "random", "rule that chooses the positions", choices=MASK_PATTERNS
     )
-    mean_span: float = _setting("masking", 8.0, "`span`: mean length of a span, in tokens")
-    stickiness: float = _setting("masking", 8.0, "`sticky`: how much likelier a neighbour is")
-    recipes: tuple[Recipe, ...] = _setting(
+    mean_span: float = setting("masking", 8.0, "`span`: mean length of a span, in tokens")
+    stickiness: float = setting("masking", 8.0, "`sticky`: how much likelier a neighbour is")
+    protect: str | None = setting(
+        "masking", None, "regular expression; a token that touches a match is never masked"
+    )
+    recipes: tuple[Recipe, ...] = setting(
         "masking",
         (),
         "`[[recipes]]` tables: a mixture in place of the simple settings of masking and sampling",
     )
-    corruption: str = _setting(
+    corruption: str = setting(
         "masking",
         AUTO,
         "`mask`: [MASK] only; `bert`: 80/10/10; `auto`: bert for char_diffusion, mask for scorers",
@@ -142,14 +142,14 @@ Write the smaller number first.
     )
 
     # What fills the masks.
-    mlm_checkpoint_path: str | None = _setting("filling", None, "the filling model: folder or id")
-    temperature: float = _setting("filling", 1.0, "of the sampling; 0 writes the likeliest token")
-    top_k: int | None = _setting("filling", None, "sample among the k likeliest tokens only")
-    top_p: float | None = _setting("filling", None, "sample within this probability mass only")
-    cls_token_id: int | None = _setting(
+    mlm_checkpoint_path: str | None = setting("filling", None, "the filling model: folder or id")
+    temperature: float = setting("filling", 1.0, "of the sampling; 0 writes the likeliest token")
+    top_k: int | None = setting("filling", None, "sample among the k likeliest tokens only")
+    top_p: float | None = setting("filling", None, "sample within this probability mass only")
+    cls_token_id: int | None = setting(
         "filling", None, "must be the tokenizer's own [CLS] id; default: taken from it"
     )
-    target: str = _setting(
+    target: str = setting(
         "filling",
         "synthenticity",
         "what `targets` holds; authenticity is 1 - synthenticity",
@@ -157,70 +157,70 @@ Write the smaller number first.
     )
 
     # The queue between provider and consumer.
-    max_backlog_files: int = _setting("queue", 3, "train files that may wait for the consumer")
-    sleep_seconds: float = _setting("queue", 5.0, "pause of a provider whose backlog is full")
-    wait_seconds: float = _setting("queue", 300.0, "how long the consumer waits for a file")
+    max_backlog_files: int = setting("queue", 3, "train files that may wait for the consumer")
+    sleep_seconds: float = setting("queue", 5.0, "pause of a provider whose backlog is full")
+    wait_seconds: float = setting("queue", 300.0, "how long the consumer waits for a file")
 
     # The model.
-    model_mode: str = _setting("model", "sequence_scorer", "what is trained", choices=MODEL_MODES)
-    attention_type: str = _setting(
+    model_mode: str = setting("model", "sequence_scorer", "what is trained", choices=MODEL_MODES)
+    attention_type: str = setting(
         "model", "bidirectional", "only bidirectional makes sense here", choices=("bidirectional",)
     )
-    init_from_checkpoint: str | None = _setting(
+    init_from_checkpoint: str | None = setting(
         "model", None, "start from this MLM or scorer; else from scratch"
     )
-    head: str = _setting(
+    head: str = setting(
         "model",
         "token",
         "`token`: token head corrected by [CLS]; `cls`: the plan's [CLS] + sigmoid + MSE",
         choices=("token", "cls"),
     )
-    layers: int = _setting("model", 3, "encoder layers, from scratch")
-    hidden_size: int = _setting("model", 96, "width, from scratch")
-    attention_heads: int = _setting("model", 2, "heads, from scratch")
-    intermediate_size: int = _setting("model", 192, "width of the feed-forward, from scratch")
-    attention_window: int = _setting(
+    layers: int = setting("model", 3, "encoder layers, from scratch")
+    hidden_size: int = setting("model", 96, "width, from scratch")
+    attention_heads: int = setting("model", 2, "heads, from scratch")
+    intermediate_size: int = setting("model", 192, "width of the feed-forward, from scratch")
+    attention_window: int = setting(
         "model", 8, "all layers but the last see this many tokens around each; 0: all see all"
     )
-    dropout: float = _setting("model", 0.0, "dropout, from scratch")
+    dropout: float = setting("model", 0.0, "dropout, from scratch")
 
     # The training.
-    learning_rate: float = _setting("training", 1e-3, "peak learning rate (AdamW)")
-    warmup_iters: int = _setting("training", 100, "linear warm-up, in iterations")
-    max_iters: int = _setting("training", 2000, "iterations (optimizer steps)")
-    lr_decay: str = _setting(
+    learning_rate: float = setting("training", 1e-3, "peak learning rate (AdamW)")
+    warmup_iters: int = setting("training", 100, "linear warm-up, in iterations")
+    max_iters: int = setting("training", 2000, "iterations (optimizer steps)")
+    lr_decay: str = setting(
         "training",
         "cosine",
         "schedule after the warm-up",
         choices=("cosine", "linear", "constant"),
     )
-    eval_interval: int = _setting("training", 200, "iterations between evaluations on val")
-    save_interval: int = _setting(
+    eval_interval: int = setting("training", 200, "iterations between evaluations on val")
+    save_interval: int = setting(
         "training", 500, "iterations between checkpoints, at most; a full backlog saves sooner"
     )
-    weight_decay: float = _setting("training", 0.01, "AdamW weight decay")
-    max_grad_norm: float = _setting("training", 1.0, "gradient clipping; 0 switches it off")
-    gradient_accumulation_steps: int = _setting("training", 1, "batches of an iteration")
-    mse_weight: float = _setting("training", 10.0, "token head: weight of the MSE of the ratio")
-    freeze_transformer: bool = _setting("training", False, "start with the encoder frozen")
-    unfreeze_at_iteration: int = _setting("training", 0, "then thaw it here; 0 means never")
-    unfreeze_lr_multiplier: float = _setting(
+    weight_decay: float = setting("training", 0.01, "AdamW weight decay")
+    max_grad_norm: float = setting("training", 1.0, "gradient clipping; 0 switches it off")
+    gradient_accumulation_steps: int = setting("training", 1, "batches of an iteration")
+    mse_weight: float = setting("training", 10.0, "token head: weight of the MSE of the ratio")
+    freeze_transformer: bool = setting("training", False, "start with the encoder frozen")
+    unfreeze_at_iteration: int = setting("training", 0, "then thaw it here; 0 means never")
+    unfreeze_lr_multiplier: float = setting(
         "training", 1.0, "learning rate of the thawed encoder, relative to the head's"
     )
-    loss_modifiers_enabled: bool = _setting("training", False, "switch for the three modifiers")
-    entropy_modifier_enabled: bool = _setting(
+    loss_modifiers_enabled: bool = setting("training", False, "switch for the three modifiers")
+    entropy_modifier_enabled: bool = setting(
         "training", False, "language model: weight tokens by the entropy of their prediction"
     )
-    target_smoothing_enabled: bool = _setting("training", False, "language model: label smoothing")
-    target_smoothing: float = _setting("training", 0.1, "mass given to the other tokens")
-    mask_ratio_modifier_enabled: bool = _setting(
+    target_smoothing_enabled: bool = setting("training", False, "language model: label smoothing")
+    target_smoothing: float = setting("training", 0.1, "mass given to the other tokens")
+    mask_ratio_modifier_enabled: bool = setting(
         "training", False, "language model: weight by 1 / masked share, as diffusion bounds do"
     )
-    report_to: str = _setting(
+    report_to: str = setting(
         "training", "tensorboard", "tensorboard, wandb, mlflow, none, or several with commas"
     )
-    device: str = _setting("training", AUTO, "auto, cpu, cuda, cuda:1, mps")
-    dtype: str = _setting(
+    device: str = setting("training", AUTO, "auto, cpu, cuda, cuda:1, mps")
+    dtype: str = setting(
         "training",
         AUTO,
         "arithmetic of filling and training; auto: float32 on CPU, bfloat16 on CUDA",
@@ -228,10 +228,10 @@ Write the smaller number first.
     )
 
     def __post_init__(self) -> None:
-        problems = [*_choice_problems(self), *_bound_problems(self, _BOUNDS)]
-        problems += _range_problems("mask_probability_range", self.mask_probability_range)
+        problems = [*choice_problems(self), *bound_problems(self, _BOUNDS)]
+        problems += range_problems("mask_probability_range", self.mask_probability_range)
         problems += _pool_problems(self.pool_shares)
-        problems += self._mixture_problems()
+        problems += self._mixture_problems() + expression_problems("protect", self.protect)
         if self.attention_heads > 0 and self.hidden_size % (2 * self.attention_heads):
             problems.append(
                 f"hidden_size: {self.hidden_size} is no multiple of twice attention_heads "
@@ -317,35 +317,6 @@ _BOUNDS: dict[str, tuple[float, float]] = {
 }
 
 
-def _choice_problems(settings: Any) -> list[str]:
-    return [
-        f"{field.name}: {value!r} is none of {', '.join(choices)}.{did_you_mean(value, choices)}"
-        for field in dataclasses.fields(settings)
-        if (choices := field.metadata["choices"])
-        and (value := getattr(settings, field.name)) not in choices
-    ]
-
-
-def _bound_problems(settings: Any, bounds: Mapping[str, tuple[float, float]]) -> list[str]:
-    return [
-        f"{key}: {value:g} is outside {low:g} to {high:g}."
-        if math.isfinite(high)
-        else f"{key}: {value:g} is not a finite number of at least {low:g}."
-        for key, (low, high) in bounds.items()
-        if (value := getattr(settings, key)) is not None
-        and not (low <= value <= high and math.isfinite(value))
-    ]
-
-
-def _range_problems(key: str, value: tuple[float, float]) -> list[str]:
-    low, high = value
-    if not (0 <= low <= 1 and 0 <= high <= 1):
-        return [f"{key}: {low:g} to {high:g} is outside 0 to 1."]
-    if low > high:
-        return [f"{key}: {low:g} to {high:g} is reversed. Write the smaller number first."]
-    return []
-
-
 def _pool_problems(shares: tuple[float, ...]) -> list[str]:
     if len(shares) != 4 or min(shares) <= 0 or not math.isclose(sum(shares), 1.0, abs_tol=1e-6):
         return [
@@ -353,9 +324,3 @@ def _pool_problems(shares: tuple[float, ...]) -> list[str]:
             "(MLM training, scorer training, val, test)."
         ]
     return []
-
-
-def did_you_mean(word: object, known: Iterable[str]) -> str:
-    """Return a suggestion among the known words, or nothing."""
-    close = difflib.get_close_matches(str(word), list(known), n=1)
-    return f" Did you mean {close[0]}?" if close else ""

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from synthenticity.config import SETTINGS, Config, Recipe, did_you_mean
+from synthenticity.config import SETTINGS, Config, Recipe
 from synthenticity.errors import ConfigError
+from synthenticity.settings import did_you_mean
 
 
 def load_config(path: str | Path | None, overrides: Mapping[str, str] | None = None) -> Config:

@@ -1,6 +1,7 @@
 """What the providers make is true: windows, masks, labels and targets agree with the corpus."""
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -183,3 +184,40 @@ def test_unknown_characters_are_reported_below_the_limit_and_refused_above(
     assert "'\u00df' x 1" in caplog.text
     with pytest.raises(CorpusError, match="'\u00df' x 1"):
         SequenceScorerProvider(dataclasses.replace(config, max_unknown_share=0.0))
+
+
+@pytest.mark.parametrize("pattern", ["word", "line", "sentence", "prefix", "suffix"])
+def test_patterns_of_the_text_reach_the_files(
+    pattern: str, scorer_config: Config, constant_engine: Any
+) -> None:
+    config = dataclasses.replace(
+        scorer_config, pattern=pattern, untouched_share=0.0, all_filled_share=0.0
+    )
+    columns = SequenceScorerProvider(config, constant_engine).make_file("train", 0)
+    filled = columns["token_labels"][:, 1:] > 0
+    assert columns["synthenticity"] == pytest.approx(filled.mean(axis=1), abs=1e-6)
+    assert all(name.startswith(pattern) for name in columns["recipe"])
+    edges = np.diff(np.pad(filled.astype(int), ((0, 0), (1, 1))), axis=1)
+    runs = (edges == 1).sum(axis=1)
+    if pattern in ("prefix", "suffix"):
+        assert (runs <= 1).all()
+        assert filled[:, 0 if pattern == "prefix" else -1].mean() > 0.9
+    else:
+        assert filled.sum() / runs.sum() > 2.0
+
+
+def test_protected_text_is_never_written(scorer_config: Config, constant_engine: Any) -> None:
+    config = dataclasses.replace(
+        scorer_config, protect=r"king|fool", mask_probability_range=(0.9, 1.0)
+    )
+    columns = SequenceScorerProvider(config, constant_engine).make_file("train", 0)
+    tokenizer = constant_engine.tokenizer
+    seen = 0
+    for ids, labels in zip(columns["original_ids"], columns["token_labels"], strict=True):
+        text = "".join(tokenizer.convert_ids_to_tokens(ids[1:].tolist()))
+        for match in re.finditer("king|fool", text):
+            seen += 1
+            assert (labels[1:][match.start() : match.end()] == 0).all()
+    assert seen > 5
+    meta = SequenceScorerProvider(config, constant_engine).meta("finite")
+    assert meta.made_with["protect"] == "king|fool"

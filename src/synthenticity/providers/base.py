@@ -25,6 +25,7 @@ DATA_SETTINGS = (
     "split_by",
     "pool_shares",
     "shared_training_pool",
+    "protect",
     "block_size",
     "batch_size",
     "batches_per_file",

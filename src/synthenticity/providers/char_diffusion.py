@@ -41,15 +41,20 @@ class CharDiffusionProvider(DataProviderBase):
         else:
             texts = (document.text for document in documents)
             self.tokenizer = build_character_tokenizer(texts, block_size=config.block_size)
+        self.recipes = config.mixture(untouched_share=0.0, all_filled_share=0.0)
         opened = open_split_pools(
-            config, documents, self.tokenizer, train_pool="mlm", window=config.block_size
+            config,
+            documents,
+            self.tokenizer,
+            train_pool="mlm",
+            window=config.block_size,
+            recipes=self.recipes,
         )
         self.pools, self.unknown_share = opened.pools, opened.unknown_share
         self._corpus_hash = opened.corpus_hash
-        self.recipes = config.mixture(untouched_share=0.0, all_filled_share=0.0)
         self.corruption = "bert" if config.corruption == "auto" else config.corruption
-        special = special_ids(self.tokenizer)
-        self._ordinary_ids = np.setdiff1d(np.arange(len(self.tokenizer)), special)
+        self._special_ids = special_ids(self.tokenizer)
+        self._ordinary_ids = np.setdiff1d(np.arange(len(self.tokenizer)), self._special_ids)
 
     def build_meta(self) -> dict[str, Any]:
         """Describe the batches: `(X, Y)` of the same shape."""
@@ -84,8 +89,8 @@ class CharDiffusionProvider(DataProviderBase):
         """Return corrupted windows and the labels of their masked positions."""
         windows = self.pools[split].sample_windows(rng, self.config.batch_size)
         index, ratios = choose_recipes(self.recipes, self.config.batch_size, rng)
-        maskable = ~np.isin(windows.ids, special_ids(self.tokenizer))
-        mask = choose_positions(self.recipes, index, ratios, maskable, rng)
+        maskable = ~np.isin(windows.ids, self._special_ids) & ~windows.protected
+        mask = choose_positions(self.recipes, index, ratios, maskable, rng, units=windows.units)
         if self.corruption == "bert":
             inputs, _ = apply_bert_style_corruption(
                 windows.ids,

@@ -1,11 +1,13 @@
 """The splits of a run: which pool of the corpus feeds which split, as tokens."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from synthenticity.config import Config
+from synthenticity.config import Config, Recipe
 from synthenticity.text.corpus import Document, TokenPool, corpus_hash, split_pools
 from synthenticity.text.tokenization import check_unknown
+from synthenticity.text.units import UNITS
 
 
 @dataclass(frozen=True)
@@ -18,9 +20,17 @@ class SplitPools:
 
 
 def open_split_pools(
-    config: Config, documents: list[Document], tokenizer: Any, *, train_pool: str, window: int
+    config: Config,
+    documents: list[Document],
+    tokenizer: Any,
+    *,
+    train_pool: str,
+    window: int,
+    recipes: Sequence[Recipe] = (),
 ) -> SplitPools:
     """Cut and encode the corpus; `train` is fed by `train_pool`, `val` and `test` by their own.
+
+    What the patterns of `recipes` need to know of the text is kept beside the tokens.
 
     Raises:
         CorpusError: too short for a window, too few documents, or too many unknown characters.
@@ -37,5 +47,9 @@ def open_split_pools(
         seed=config.seed,
     )
     source = {"train": train_pool, "val": "val", "test": "test"}
-    tokens = {split: TokenPool(pools[pool], tokenizer, window) for split, pool in source.items()}
+    kinds = sorted({recipe.pattern for recipe in recipes} & set(UNITS))
+    tokens = {
+        split: TokenPool(pools[pool], tokenizer, window, unit_kinds=kinds, protect=config.protect)
+        for split, pool in source.items()
+    }
     return SplitPools(tokens, corpus_hash(documents), share)

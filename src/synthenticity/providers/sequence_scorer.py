@@ -55,14 +55,19 @@ class SequenceScorerProvider(DataProviderBase):
         documents = load_corpus(config.corpus)
         self.tokenizer = mlm_engine.tokenizer if mlm_engine else load_mlm_tokenizer(str(path))
         self.cls_token_id = check_cls_token_id(self.tokenizer, config.cls_token_id)
-        opened = open_split_pools(
-            config, documents, self.tokenizer, train_pool="scorer", window=config.block_size - 1
-        )
-        self.pools, self.unknown_share = opened.pools, opened.unknown_share
-        self._corpus_hash = opened.corpus_hash
         self.recipes = config.mixture(
             untouched_share=UNTOUCHED_SHARE, all_filled_share=ALL_FILLED_SHARE
         )
+        opened = open_split_pools(
+            config,
+            documents,
+            self.tokenizer,
+            train_pool="scorer",
+            window=config.block_size - 1,
+            recipes=self.recipes,
+        )
+        self.pools, self.unknown_share = opened.pools, opened.unknown_share
+        self._corpus_hash = opened.corpus_hash
         self.corruption = "mask" if config.corruption == "auto" else config.corruption
         self.mlm_engine = mlm_engine or MLMInferenceEngine.from_pretrained(
             str(path), device=config.device, dtype=config.dtype
@@ -115,10 +120,10 @@ class SequenceScorerProvider(DataProviderBase):
         config, size = self.config, self.config.batch_size
         windows = self.pools[split].sample_windows(rng, size)
         index, ratios = choose_recipes(self.recipes, size, rng)
-        maskable = ~np.isin(windows.ids, special_ids(self.tokenizer))
+        maskable = ~np.isin(windows.ids, self.mlm_engine.special_ids) & ~windows.protected
         text = create_synthetic_text(
             windows.ids,
-            choose_positions(self.recipes, index, ratios, maskable, rng),
+            choose_positions(self.recipes, index, ratios, maskable, rng, units=windows.units),
             self.mlm_engine,
             rng,
             corruption=self.corruption,

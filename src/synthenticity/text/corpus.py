@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from synthenticity.errors import CorpusError, MissingExtraError
 from synthenticity.seeding import digest
-from synthenticity.text.tokenization import encode
+from synthenticity.text.tokenization import encode_with_offsets
+from synthenticity.text.units import protected_tokens, token_units
 
 logger = logging.getLogger(__name__)
 
@@ -174,28 +175,59 @@ def _split_by_document(
 
 @dataclass(frozen=True)
 class Windows:
-    """Stretches of equal length: ids `[count, length]`, document names and offsets `[count]`."""
+    """Stretches of equal length.
+
+    `ids` and `protected` (never to be masked) are `[count, length]`, document names and offsets
+    `[count]`; `units` holds the unit numbers `[count, length]` of each kind the pool was asked for.
+    """
 
     ids: NDArray[np.int64]
     documents: list[str]
     offsets: NDArray[np.int64]
+    protected: NDArray[np.bool_]
+    units: dict[str, NDArray[np.int64]]
 
 
 class TokenPool:
     """The tokens of a pool's documents, ready to cut windows from that never cross documents.
+
+    Args:
+        documents: of the pool.
+        tokenizer: fast, with offsets.
+        window_length: tokens of a window.
+        unit_kinds: number the tokens' units of these kinds, too.
+        protect: a regular expression; tokens that touch a match are marked.
 
     Raises:
         CorpusError: no document is as long as a window.
 
     """
 
-    def __init__(self, documents: Sequence[Document], tokenizer: Any, window_length: int) -> None:
+    def __init__(
+        self,
+        documents: Sequence[Document],
+        tokenizer: Any,
+        window_length: int,
+        *,
+        unit_kinds: Sequence[str] = (),
+        protect: str | None = None,
+    ) -> None:
         self.window_length = window_length
-        tokens = [encode(tokenizer, document.text) for document in documents]
+        encoded = [encode_with_offsets(tokenizer, document.text) for document in documents]
         self.names = [document.id for document in documents]
-        self.lengths = np.array([len(ids) for ids in tokens], dtype=np.int64)
+        self.lengths = np.array([len(ids) for ids, _ in encoded], dtype=np.int64)
         self.starts = np.concatenate([[0], np.cumsum(self.lengths)[:-1]])
-        self.ids = np.concatenate(tokens).astype(np.uint32)
+        self.ids = np.concatenate([ids for ids, _ in encoded]).astype(np.uint32)
+        places = [(d.text, offsets) for d, (_, offsets) in zip(documents, encoded, strict=True)]
+        self._units = {
+            kind: np.concatenate([token_units(text, offsets, kind) for text, offsets in places])
+            for kind in unit_kinds
+        }
+        self._protected: NDArray[np.bool_] | None = None
+        if protect is not None:
+            self._protected = np.concatenate(
+                [protected_tokens(text, offsets, protect) for text, offsets in places]
+            )
         self.places = np.maximum(self.lengths - window_length + 1, 0)
         if not self.places.any():
             raise CorpusError(
@@ -211,5 +243,15 @@ class TokenPool:
         document = np.searchsorted(ends, picks, side="right")
         offsets = picks - (ends[document] - self.places[document])
         index = (self.starts[document] + offsets)[:, None] + np.arange(self.window_length)
-        names = [self.names[i] for i in document]
-        return Windows(self.ids[index].astype(np.int64), names, offsets)
+        ids = self.ids[index].astype(np.int64)
+        return Windows(
+            ids=ids,
+            documents=[self.names[i] for i in document],
+            offsets=offsets,
+            protected=(
+                np.zeros(ids.shape, dtype=bool)
+                if self._protected is None
+                else self._protected[index]
+            ),
+            units={kind: numbers[index] for kind, numbers in self._units.items()},
+        )

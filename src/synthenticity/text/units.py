@@ -1,0 +1,45 @@
+"""Where the words, lines and sentences of a text are: one unit number for every token.
+
+Units tile the text: each character lies in exactly one, so masking by units can reach any ratio.
+Rules are Unicode's categories and no language's: a word is a run of letters, digits and marks
+(apostrophes and hyphens inside it included), and what stands between words is a unit a character.
+"""
+
+import re
+
+import numpy as np
+from numpy.typing import NDArray
+
+UNITS = {
+    "word": re.compile(r"\w+(?:['’\-]\w+)*|\W", re.DOTALL),
+    "line": re.compile(r"[^\n]*\n|[^\n]+"),
+    "sentence": re.compile(r".+?(?:[.!?…]+[\"'”’)\]]*(?:\s+|$)|\n\s*\n\s*|$)", re.DOTALL),
+}
+"""How each kind of unit is found, one after the other."""
+
+
+def unit_numbers(text: str, kind: str) -> NDArray[np.int64]:
+    """Return the number `[characters]` of the unit that each character lies in, from 0 on.
+
+    >>> unit_numbers("It's I!", "word").tolist()
+    [0, 0, 0, 0, 1, 2, 3]
+    >>> unit_numbers("Who? He. I", "sentence").tolist()
+    [0, 0, 0, 0, 0, 1, 1, 1, 1, 2]
+    """
+    first = np.zeros(len(text), dtype=np.int64)
+    first[[match.start() for match in UNITS[kind].finditer(text)]] = 1
+    return np.asarray(first.cumsum() - 1)
+
+
+def token_units(text: str, offsets: NDArray[np.int64], kind: str) -> NDArray[np.int64]:
+    """Return the unit number `[tokens]` of each token, that of the character it begins with."""
+    return unit_numbers(text, kind)[offsets[:, 0]] if len(offsets) else np.zeros(0, np.int64)
+
+
+def protected_tokens(text: str, offsets: NDArray[np.int64], pattern: str) -> NDArray[np.bool_]:
+    """Return which tokens `[tokens]` touch a match of a regular expression."""
+    touched = np.zeros(len(text) + 1, dtype=np.int64)
+    for match in re.finditer(pattern, text):
+        touched[match.start() + 1 : match.end() + 1] = 1
+    before = touched.cumsum()  # protected characters before each place
+    return np.asarray(before[offsets[:, 1]] > before[offsets[:, 0]])

@@ -1,0 +1,61 @@
+"""Units tile the text, and are what a reader calls words, lines and sentences."""
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from synthenticity.text.units import UNITS, protected_tokens, token_units, unit_numbers
+
+
+def units(text: str, kind: str) -> list[str]:
+    """Return the units as stretches of the text."""
+    numbers = unit_numbers(text, kind)
+    return ["".join(np.array(list(text))[numbers == n]) for n in range(numbers.max() + 1)]
+
+
+@pytest.mark.parametrize("kind", UNITS)
+@settings(derandomize=True, deadline=None)
+@given(
+    text=st.text(st.sampled_from("ab \n\r.!\"'-é\u0301\u05e9\U0001f642"), max_size=60) | st.text()
+)
+def test_units_tile_any_text(kind: str, text: str) -> None:
+    numbers = unit_numbers(text, kind)
+    assert numbers.shape == (len(text),)
+    if text:
+        assert numbers[0] == 0
+        assert set(np.diff(numbers).tolist()) <= {0, 1}
+
+
+def test_words_are_whole_and_what_is_between_is_single() -> None:
+    assert units("Don't  re-do x_1!", "word") == ["Don't", " ", " ", "re-do", " ", "x_1", "!"]
+    assert units("naïve – été", "word") == ["naïve", " ", "–", " ", "été"]
+
+
+def test_lines_keep_their_ends() -> None:
+    assert units("a b\r\n\nc", "line") == ["a b\r\n", "\n", "c"]
+
+
+def test_sentences_end_at_their_marks_or_at_an_empty_line() -> None:
+    text = 'He said: "No!" Why? 3.14 is pi...\nACT I\n\nEnter'
+    expected = ['He said: "No!" ', "Why? ", "3.14 is pi...\n", "ACT I\n\n", "Enter"]
+    assert units(text, "sentence") == expected
+
+
+def test_tokens_belong_to_the_unit_they_begin_in() -> None:
+    offsets = np.array([[0, 2], [2, 5], [5, 6], [6, 9]])
+    assert token_units("to be, so", offsets, "word").tolist() == [0, 1, 3, 4]
+    assert token_units("", np.zeros((0, 2), int), "word").tolist() == []
+
+
+def test_tokens_that_touch_a_match_are_protected() -> None:
+    text = "see [12] and https://x.y now"
+    offsets = np.array([m.span() for m in re.finditer(r"\S{1,4}", text)])
+    found = protected_tokens(text, offsets, r"\[\d+\]|https?://\S+")
+    shown = [text[a:b] for (a, b), protected in zip(offsets, found, strict=True) if protected]
+    assert "".join(shown) == "[12]https://x.y"
+    assert not protected_tokens(text, offsets, "nothing").any()
+    assert protected_tokens(text, offsets, r"(?s).*").all()
+    assert not protected_tokens(text, offsets, r"").any()
