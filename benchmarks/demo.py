@@ -44,7 +44,9 @@ def main() -> None:
         command=f"synthenticity demo --budget {options.budget}",
         about=f"{results['test_sequences']} held-out windows of {results['window_characters']} "
         f"characters ({', '.join(results['test_documents'])}), ratios 0.1-0.7. All were fitted "
-        f"on the same {results['training_sequences']} windows of other plays. The filling model "
+        f"on the same {results['training_sequences']} windows of other plays, the scorer in "
+        f"{results['iterations']['scorer']} iterations of {results['batch_size']}, the plan's "
+        f"recipe in {results['iterations']['plan_recipe']}. The filling model "
         f"reaches {results['mlm']['loss']:.2f} nats a masked character. "
         f"The whole demo took {results['seconds']:.0f} s.",
         rows=[

@@ -12,7 +12,7 @@ import synthenticity
 SOURCE = Path(synthenticity.__file__).parent
 LAYERS = [
     {"errors"},
-    {"seeding", "metrics", "settings"},
+    {"seeding", "metrics", "settings", "durable"},
     {"config"},
     {"config_file"},
     {"text"},

@@ -79,7 +79,7 @@ class UnigramProvider(DataProviderBase):
 
     def made_with(self) -> dict[str, Any]:
         """Name what decides the content beside the settings."""
-        return {"corpus_hash": self._corpus_hash, "recipes": [repr(r) for r in self.recipes]}
+        return {"corpus_hash": self._corpus_hash, "recipes": [r.to_json() for r in self.recipes]}
 
     def sample_batch(self, split: str, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Return one batch; all chance comes from `rng`."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, CycloptsError, Parameter
 
 from synthenticity import __version__
-from synthenticity.errors import SynthenticityError
+from synthenticity.errors import ConfigError, SynthenticityError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,12 +57,14 @@ def run(arguments: list[str]) -> int:
         return _complain(str(error))
     except SynthenticityError as error:
         return _complain(str(error))
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return GOOD
+        return _complain(f"{error.filename or 'a file'}: {error.strerror or error}.")
     except KeyboardInterrupt:
         print("Stopped. The same command goes on from here.", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return GOOD
 
 
 def _in_main_thread() -> bool:
@@ -166,7 +168,7 @@ def train(
         from synthenticity.providers.process import provider_running
         from synthenticity.training.train import train as run_train
 
-        provider = provider_running(settings) if prepare else nullcontext(lambda: None)
+        provider = provider_running(settings) if prepare else nullcontext(lambda: False)
         with provider as raise_if_provider_failed:
             result = run_train(
                 settings,
@@ -265,6 +267,11 @@ def validate(
     with _quiet_libraries():
         from synthenticity.validation import validate as run_validate
 
+        if target.is_dir() and overrides:
+            raise ConfigError(
+                f"--{next(iter(overrides))}: a directory is checked with the settings it was made "
+                "with. Give options with a config file only."
+            )
         settings = None if target.is_dir() else _load(target, overrides)
         checks = run_validate(target, settings)
     if as_json:

@@ -6,6 +6,7 @@ from the fields below; how files and options become a `Config` is in `config_fil
 
 import dataclasses
 import math
+from typing import Any
 
 from synthenticity.errors import ConfigError
 from synthenticity.settings import (
@@ -39,13 +40,24 @@ class Recipe:
         """A short label that tells recipes apart in data and in tables.
 
         >>> Recipe(pattern="span", ratio=(0.1, 0.7), top_k=50).name
-        'span 0.1-0.7 t1 k50'
+        'span m8 0.1-0.7 t1 k50'
         """
         low, high = self.ratio
         ratio = f"{low:g}" if low == high else f"{low:g}-{high:g}"
-        limits = [f"k{self.top_k}"] if self.top_k else []
-        limits += [f"p{self.top_p:g}"] if self.top_p else []
-        return " ".join([self.pattern, ratio, f"t{self.temperature:g}", *limits])
+        shape = {"span": f"m{self.mean_span:g}", "sticky": f"s{self.stickiness:g}"}
+        parts = [self.pattern, *([shape[self.pattern]] if self.pattern in shape else [])]
+        parts += [ratio, f"t{self.temperature:g}"]
+        parts += [f"k{self.top_k}"] if self.top_k else []
+        parts += [f"p{self.top_p:g}"] if self.top_p else []
+        return " ".join(parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the values that differ from the defaults, as plain ones."""
+        return {
+            field.name: list(value) if isinstance(value, tuple) else value
+            for field in dataclasses.fields(self)
+            if (value := getattr(self, field.name)) != field.default
+        }
 
     def problems(self) -> list[str]:
         """Return what is wrong with the values, one sentence each."""
@@ -289,7 +301,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "batch_size": _POSITIVE,
     "batches_per_file": _POSITIVE,
     "val_files": _POSITIVE,
-    "seed": _NOT_NEGATIVE,
+    "seed": (0, 2**32 - 1),
     "untouched_share": _SHARE,
     "all_filled_share": _SHARE,
     "cls_token_id": _NOT_NEGATIVE,

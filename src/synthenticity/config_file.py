@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from synthenticity.config import SETTINGS, Config, Recipe
+from synthenticity.durable import write_whole
 from synthenticity.errors import ConfigError
 from synthenticity.settings import did_you_mean
 
@@ -151,4 +152,4 @@ def write_config(config: Config, path: Path) -> None:
     mapping = to_mapping(config)
     if not mapping["recipes"]:
         del mapping["recipes"]
-    path.write_text(tomli_w.dumps(mapping), encoding="utf-8")
+    write_whole(path, tomli_w.dumps(mapping))

@@ -7,6 +7,7 @@ seen, next to honest baselines. Run again, it goes on where it was.
 
 import dataclasses
 import json
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from synthenticity.config import Config
 from synthenticity.config_file import load_config, write_config
+from synthenticity.durable import write_whole
 from synthenticity.errors import CompatibilityError
 from synthenticity.evaluation.baselines import MeanBaseline, NgramRidgeBaseline
 from synthenticity.evaluation.evaluate import Predictions, evaluate_baseline, predict, texts_of
@@ -124,6 +126,7 @@ def run_demo(out: Path, *, budget: str, view: View) -> dict[str, Any]:
     size = BUDGETS[budget]
     stages = demo_stages(out, size)
     _check_same_demo(out, stages, budget)
+    resumed = (out / "mlm.toml").exists()
     out.mkdir(parents=True, exist_ok=True)
     commands = _write_configs(out, stages, size)
     view.stage("masked windows of 16 plays", commands[0])
@@ -139,8 +142,12 @@ def run_demo(out: Path, *, budget: str, view: View) -> dict[str, Any]:
     train(stages.plan, out / "plan_recipe", on_progress=view.update_train)
     view.stage("everything before plays that nothing was trained on")
     results, report = _evaluate(out, stages, mlm.metrics, commands)
-    results |= {"budget": budget, "seconds": round(time.monotonic() - started, 1)}
-    (out / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    results |= {
+        "budget": budget,
+        "seconds": round(time.monotonic() - started, 1),
+        "resumed": resumed,
+    }
+    write_whole(out / "results.json", json.dumps(results, indent=2) + "\n")
     write_report(out / "report.html", report)
     return results
 
@@ -174,17 +181,18 @@ def _write_configs(out: Path, stages: _Stages, budget: Budget) -> list[str]:
     for name in ("mlm", "scorer", "plan"):
         write_config(getattr(stages, name), out / f"{name}.toml")
     mlm_files = -(-budget.mlm_iters // stages.mlm.batches_per_file)
+    place = shlex.quote(str(out))
 
     def prepares(name: str, files: int, others: str) -> str:
-        command = f"synthenticity prepare {out}/{name}.toml --files"
+        command = f"synthenticity prepare {place}/{name}.toml --files"
         return f"{command} {files} --splits train && {command} 1 --splits {others}"
 
     return [
         prepares("mlm", mlm_files, "val"),
-        f"synthenticity train {out}/mlm.toml --out_dir {out}/mlm",
+        f"synthenticity train {place}/mlm.toml --out_dir {place}/mlm",
         prepares("scorer", budget.scorer_files, "val,test"),
-        f"synthenticity train {out}/scorer.toml --out_dir {out}/scorer",
-        f"synthenticity train {out}/plan.toml --out_dir {out}/plan_recipe",
+        f"synthenticity train {place}/scorer.toml --out_dir {place}/scorer",
+        f"synthenticity train {place}/plan.toml --out_dir {place}/plan_recipe",
     ]
 
 
@@ -235,6 +243,8 @@ def _evaluate(
         "test_documents": sorted(set(test["document"].tolist())),
         "window_characters": WINDOW,
         "training_sequences": len(ratios),
+        "iterations": {"scorer": stages.scorer.max_iters, "plan_recipe": stages.plan.max_iters},
+        "batch_size": stages.scorer.batch_size,
         "sample": _sample_json(test, scorer, sample, tokenizer),
         "commands": commands,
     }

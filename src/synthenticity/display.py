@@ -26,10 +26,10 @@ def labelled_text(pieces: Sequence[str], labels: Sequence[int]) -> Text:
     return text
 
 
-def label_legend() -> Text:
+def label_legend(names: Mapping[int, str] = LABEL_NAMES) -> Text:
     """Return the meaning of the label colours."""
     legend = Text()
-    for label, name in LABEL_NAMES.items():
+    for label, name in names.items():
         legend.append(f" {name} ", LABEL_STYLES[label])
         legend.append(" ")
     return legend

@@ -9,6 +9,7 @@ import numpy as np
 from synthenticity.errors import QueueError
 from synthenticity.stream.batch_queue import BatchQueue
 from synthenticity.stream.summary import summarize
+from synthenticity.synthesis.synthetic_generation import LABEL_NAMES
 from synthenticity.text.tokenization import load_tokenizer
 
 
@@ -29,6 +30,9 @@ class Inspection:
     meta: dict[str, Any]
     samples: list[Sample]
     statistics: dict[str, dict[str, Any]]
+    final_title: str
+    """What the second text of a sample is."""
+    label_names: dict[int, str]
 
 
 def inspect_directory(
@@ -38,6 +42,7 @@ def inspect_directory(
 
     Raises:
         QueueError: the directory holds no batch files.
+        BatchFileError: the file that the samples come from is damaged; nothing is moved.
 
     """
     queue = BatchQueue(directory)
@@ -54,16 +59,24 @@ def inspect_directory(
         )
     rng = np.random.default_rng(seed)
     number = int(rng.choice(queue.numbers(split)))
-    file = queue.get(split, number)
+    file = queue.look_at(split, number)
     if file is None:
-        raise QueueError(f"{queue.path(split, number)}: is damaged and was put into quarantine.")
+        raise QueueError(f"{queue.path(split, number)}: was consumed just now. Look again.")
     tokenizer = load_tokenizer(Path(directory) / "tokenizer")
     rows = rng.choice(len(file), size=min(count, len(file)), replace=False)
     return Inspection(
         meta.to_json(),
         [_sample(file.columns, int(row), tokenizer) for row in sorted(rows)],
-        {name: summarize(queue, name).to_json() for name in splits},
+        {name: summarize(queue, name, change=False).to_json() for name in splits},
+        *_words_for(meta.schema.names()),
     )
+
+
+def _words_for(columns: list[str]) -> tuple[str, dict[int, str]]:
+    """Return what the second text of a sample is, and what the labels mean."""
+    if "token_labels" in columns:
+        return "as the scorer sees it", LABEL_NAMES
+    return "as the language model sees it", {0: "given", 2: "to be predicted"}
 
 
 def _sample(columns: dict[str, Any], row: int, tokenizer: Any) -> Sample:

@@ -223,12 +223,12 @@ def print_inspection(console: Console, found: "Inspection") -> None:
         parts: Group = Group(
             Text("original", "underline"),
             labelled_text(sample.original, [0] * len(sample.original)),
-            Text("as the scorer sees it", "underline"),
+            Text(found.final_title, "underline"),
             labelled_text(sample.final, sample.labels),
         )
         console.print(parts)
     console.print()
-    console.print(label_legend())
+    console.print(label_legend(found.label_names))
     for split, figures in found.statistics.items():
         console.print(PrepareView.summary_table(split, figures))
 

@@ -11,7 +11,7 @@ checked as it is.
 
 import dataclasses
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ import numpy as np
 
 from synthenticity.config import Config
 from synthenticity.config_file import load_config
-from synthenticity.errors import BatchFileError, QueueError, SynthenticityError
-from synthenticity.stream.batch_file import Columns, Identity, read_batch_file
+from synthenticity.errors import QueueError, SynthenticityError
+from synthenticity.stream.batch_file import Columns
 from synthenticity.stream.batch_queue import BatchQueue
 from synthenticity.stream.meta import Meta
 
@@ -113,8 +113,7 @@ def _check_targets(queue: BatchQueue, meta: Meta) -> str:
     from synthenticity.synthesis.synthetic_generation import fraction_labelled
 
     worst, count, levels = 0.0, 0, set()
-    for path, expected in _all_files(queue, meta):
-        columns = read_batch_file(path, expected).columns
+    for path, columns in _all_files(queue, meta):
         true = fraction_labelled(columns["token_labels"], (1, 2))
         stored = columns["targets"]
         stored = 1 - stored if meta.task.get("target") == "authenticity" else stored
@@ -148,25 +147,27 @@ def _check_originals(path: Path, columns: Columns) -> None:
 
 
 def _check_files(queue: BatchQueue, meta: Meta) -> str:
-    files = _all_files(queue, meta)
-    if not files:
-        raise _CheckFailedError("there are no files")
-    for path, expected in files:
+    count = 0
+    for path, columns in _all_files(queue, meta):
         try:
-            rows = meta.schema.check(read_batch_file(path, expected).columns)
-        except (BatchFileError, ValueError) as error:
-            raise _CheckFailedError(str(error)) from None
+            rows = meta.schema.check(columns)
+        except ValueError as error:
+            raise _CheckFailedError(f"{path}: {error}") from None
         if rows != meta.rows_per_file:
             raise _CheckFailedError(f"{path}: {rows} rows, meta.json says {meta.rows_per_file}")
-    return f"{len(files)} files read and verified"
+        count += 1
+    if not count:
+        raise _CheckFailedError("there are no files")
+    return f"{count} files read and verified"
 
 
-def _all_files(queue: BatchQueue, meta: Meta) -> list[tuple[Path, Identity]]:
-    return [
-        (queue.path(split, number), Identity(meta.fingerprint, split, number))
-        for split in ("train", "val", "test")
-        for number in queue.numbers(split)
-    ]
+def _all_files(queue: BatchQueue, meta: Meta) -> Iterator[tuple[Path, Columns]]:
+    """Read and verify file after file; those consumed meanwhile are passed over."""
+    for split in ("train", "val", "test"):
+        for number in queue.numbers(split):
+            file = queue.look_at(split, number)
+            if file is not None:
+                yield queue.path(split, number), file.columns
 
 
 def _check_training(config: Config, queue: BatchQueue, meta: Meta) -> str:
@@ -177,12 +178,16 @@ def _check_training(config: Config, queue: BatchQueue, meta: Meta) -> str:
     from synthenticity.training.objective import tensor_batches
     from synthenticity.training.train import TRAINING_TYPES, build_model
 
-    mode = {value: key for key, value in TRAINING_TYPES.items()}[meta.task["training_type"]]
-    numbers = [(split, n) for split in ("val", "train") for n in queue.numbers(split)]
-    if not numbers:
+    modes = {value: key for key, value in TRAINING_TYPES.items()}
+    mode = modes.get(meta.task["training_type"])
+    if mode is None:
+        kind = meta.task["training_type"]
+        raise _CheckFailedError(
+            f"no model of ours trains on {kind} data; {', '.join(modes)} it does"
+        )
+    _, columns = next(_all_files(queue, meta), (None, None))
+    if columns is None:
         raise _CheckFailedError("there are no files to train on")
-    split, number = numbers[0]
-    columns = read_batch_file(queue.path(split, number)).columns
     config = dataclasses.replace(config, model_mode=str(mode), data_dir=str(queue.directory))
     torch.manual_seed(config.seed)
     tokenizer = load_tokenizer(queue.directory / "tokenizer")

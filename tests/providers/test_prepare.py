@@ -257,3 +257,23 @@ def test_a_provider_beside_another_waits_for_its_turn_or_its_stop(
         with pytest.raises(QueueOwnedError):
             prepare(scorer_config, tmp_path / "d", stop=stop, take_turns=True)
     assert stop.is_set() and not (tmp_path / "d" / "meta.json").exists()
+
+
+def test_a_damaged_file_of_a_finite_set_is_made_again(
+    scorer_config: Config, tmp_path: Path
+) -> None:
+    prepare(scorer_config, tmp_path / "d", files=2)
+    before = contents(tmp_path / "d")
+    path = BatchQueue(tmp_path / "d").path("train", 1)
+    path.write_bytes(path.read_bytes()[:-10])
+    assert prepare(scorer_config, tmp_path / "d", files=2)["files_made"] == 1
+    assert contents(tmp_path / "d") == before
+    assert len(list((tmp_path / "d" / "quarantine").glob("*.bad"))) == 1
+
+
+def test_no_provider_is_started_for_a_finite_set(scorer_config: Config) -> None:
+    with (
+        pytest.raises(ConfigError, match="holds a finite data set, --prepare makes a live"),
+        provider_running(scorer_config),
+    ):
+        pass

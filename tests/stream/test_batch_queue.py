@@ -1,5 +1,6 @@
 """The queue: whole files or none, growing numbers, a bounded backlog, one owner."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -14,6 +15,7 @@ import pyarrow.dataset
 import pytest
 
 from synthenticity.errors import CompatibilityError, QueueError, QueueOwnedError
+from synthenticity.stream.batch_file import BatchSchema
 from synthenticity.stream.batch_queue import BatchQueue
 
 
@@ -106,10 +108,6 @@ def test_val_files_are_never_consumed(live) -> None:
 def damage(path: Path) -> None:
     content = path.read_bytes()
     path.write_bytes(content[:-20])
-
-
-def rename_over(path: Path) -> None:
-    path.rename(path.with_name("train-00000001.parquet"))
 
 
 def test_a_damaged_file_goes_to_quarantine_and_is_made_again(live) -> None:
@@ -218,3 +216,28 @@ def test_the_directory_is_an_ordinary_data_set_for_others(
     assert found["train"]["row"][:] == [*range(5), *range(10, 15)]
     table = pyarrow.dataset.dataset(live.directory / "train").to_table()
     assert table.column("row").to_pylist() == [*range(5), *range(10, 15)]
+
+
+def test_data_of_another_form_are_refused_with_the_differing_keys(live) -> None:
+    meta = live.meta()
+    others = {
+        "rows_per_file is 5 there and 6 here": {"rows_per_file": 6},
+        "meta training_type is 'TEST' there and 'MLM' here": {"task": {"training_type": "MLM"}},
+        "batch_schema is": {"schema": BatchSchema(meta.schema.columns[:2])},
+    }
+    for words, changes in others.items():
+        other = dataclasses.replace(meta, **changes)
+        assert other.fingerprint != meta.fingerprint
+        with pytest.raises(CompatibilityError, match=words):
+            live.put_meta(other)
+
+
+def test_what_was_announced_never_gets_less_and_is_refused_when_damaged(live) -> None:
+    with live.owned():
+        live.announce(4, ["train", "val"])
+        live.announce(2, ["train"])
+    assert live.announced("train") == live.announced("val") == 4
+    assert live.announced("test") == 0
+    (live.directory / ".queue" / "announced.json").write_text("[1]", encoding="utf-8")
+    with pytest.raises(QueueError, match=r"announced\.json: is damaged"):
+        live.announced("train")

@@ -251,3 +251,38 @@ def test_row_numbers_stay_exact_beyond_16_bits(live) -> None:
     live.fill(range(number, number + 1))
     rows = rows_of(live, 1, ROWS, position=number * ROWS)
     assert rows == [np.arange(number * ROWS, number * ROWS + ROWS).tolist()]
+
+
+def test_reading_all_and_reading_on_do_not_disturb_each_other(finite) -> None:
+    consumer = DatasetConsumer(finite.directory, batch_size=5, columns=["row"], seed=3)
+    first = consumer.get_batch()["row"].tolist()
+    assert consumer.read_all()["row"].tolist() == list(range(20))
+    again = DatasetConsumer(finite.directory, batch_size=5, columns=["row"], seed=3)
+    assert again.read_all()["row"].tolist() == list(range(20))
+    assert again.get_batch()["row"].tolist() == first
+    assert again.get_batch()["row"].tolist() == consumer.get_batch()["row"].tolist()
+
+
+def test_a_finite_set_in_the_making_is_waited_for(finite) -> None:
+    finite.announce(6, ["train"])
+    with finite.owned():
+        timer = threading.Timer(0.3, lambda: finite.fill(range(4, 6)))
+        timer.start()
+        assert DatasetConsumer(finite.directory, batch_size=1, wait_seconds=10).files == 6
+
+
+def test_a_finite_set_that_nobody_completes_is_refused_at_once(finite) -> None:
+    finite.announce(6, ["train"])
+    words = r"has no complete train set, and nobody is making it.*prepare CONFIG --files N"
+    with pytest.raises(QueueError, match=words):
+        DatasetConsumer(finite.directory, batch_size=1, wait_seconds=60)
+    assert DatasetConsumer(finite.directory, batch_size=1, max_files=4).files == 4
+
+
+def test_a_damaged_file_of_a_finite_set_is_refused_at_once(finite) -> None:
+    consumer = DatasetConsumer(finite.directory, batch_size=5, wait_seconds=60)
+    path = finite.path("train", 1)
+    path.write_bytes(path.read_bytes()[:-20])
+    consumer.get_batch()
+    with pytest.raises(QueueError, match="has no train file 1, and nobody is making it"):
+        consumer.get_batch()

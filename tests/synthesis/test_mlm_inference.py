@@ -281,3 +281,33 @@ def test_what_is_no_masked_language_model_is_refused_in_words(
     with pytest.raises(ModelError, match=words) as caught:
         MLMInferenceEngine.from_pretrained(folder, device="cpu")
     assert "\n" not in str(caught.value)
+
+
+def test_the_fingerprint_knows_the_architecture_and_not_the_place(
+    ours: MLMInferenceEngine, tmp_path: Path
+) -> None:
+    ours.model.save_pretrained(tmp_path)
+    ours.tokenizer.save_pretrained(str(tmp_path))
+    again = MLMInferenceEngine.from_pretrained(tmp_path, device="cpu")
+    assert again.fingerprint == ours.fingerprint
+    again.model.config.num_attention_heads = 4
+    assert again.fingerprint != ours.fingerprint
+
+
+def test_keys_can_be_drawn_from_a_generator(ours: MLMInferenceEngine) -> None:
+    ids, mask, _ = batch()
+    written = [
+        ours.predict_masked_tokens(ids, mask, rng=np.random.default_rng(seed)) for seed in (1, 1, 2)
+    ]
+    assert (written[0] == written[1]).all() and (written[0] != written[2]).any()
+    with pytest.raises(TypeError, match="needs rng or sequence_keys"):
+        ours.predict_masked_tokens(ids, mask)
+
+
+def test_a_folder_that_is_not_there_is_not_only_looked_for_on_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = "runs/mlm: there is no such folder.*synthenticity train configs/char_mlm.toml"
+    with pytest.raises(ModelError, match=words):
+        MLMInferenceEngine.from_pretrained("runs/mlm")

@@ -18,19 +18,25 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers.trainer_pt_utils import safe_globals
 
 from synthenticity.config import Config
 from synthenticity.config_file import write_config
-from synthenticity.errors import CompatibilityError, ConfigError, ProviderTimeoutError
+from synthenticity.errors import (
+    CompatibilityError,
+    ConfigError,
+    ModelError,
+    ProviderTimeoutError,
+)
 from synthenticity.providers.prepare import prepare
 from synthenticity.stream.batch_queue import BatchQueue
 from synthenticity.stream.dataset_consumer import DatasetConsumer
 from synthenticity.text.tokenization import load_tokenizer
 from synthenticity.training.callbacks import TrainProgress
 from synthenticity.training.loss import LossModifiers
-from synthenticity.training.model import build_language_model, build_scorer
+from synthenticity.training.model import build_language_model, build_scorer, load_scorer
 from synthenticity.training.objective import LanguageModelObjective, ScorerObjective
-from synthenticity.training.stream_trainer import newest_checkpoint
+from synthenticity.training.stream_trainer import newest_checkpoint, remove_old_checkpoints
 from synthenticity.training.train import train
 
 Weights = dict[str, torch.Tensor]
@@ -386,7 +392,8 @@ def test_nothing_in_a_run_but_its_resume_state_is_pickled(scorer_path: Path) -> 
     torchs = {name for name in names if name.endswith((".pt", ".pth"))}
     assert torchs == {"optimizer.pt", "scheduler.pt", "rng_state.pth"}
     for path in scorer_path.rglob("*.pt*"):
-        torch.load(path, weights_only=path.suffix != ".pth")  # the restricted loader
+        with safe_globals():  # what transformers allows the restricted loader
+            torch.load(path, weights_only=True)
 
 
 # The live queue.
@@ -495,3 +502,71 @@ def test_the_objective_of_the_scorer_watches_the_synthenticity_itself(
     with torch.no_grad():
         said = model(torch.from_numpy(data["input_ids"].astype(np.int64))).synthenticity.numpy()
     assert figures["mae"] == pytest.approx(np.abs(said - data["targets"]).mean(), rel=1e-5)
+
+
+def test_accumulated_losses_are_averaged_also_for_language_models(
+    mlm_config: Config, tmp_path: Path
+) -> None:
+    losses = {}
+    for steps in (1, 4):
+        config = dataclasses.replace(
+            mlm_config, gradient_accumulation_steps=steps, max_iters=1, eval_interval=1
+        )
+        seen: list[float] = []
+        train(
+            config,
+            tmp_path / str(steps),
+            on_progress=lambda p, seen=seen: seen.append(p.figures.get("loss", 0.0)),
+        )
+        losses[steps] = max(seen)
+    assert losses[4] == pytest.approx(losses[1], rel=0.15)
+
+
+def test_half_saved_checkpoints_push_out_no_complete_one(tmp_path: Path) -> None:
+    for step, complete in ((4, True), (8, True), (9, False), (11, False)):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        if complete:
+            content = json.dumps({"global_step": step, "position": 0})
+            (folder / "stream.json").write_text(content, encoding="utf-8")
+    remove_old_checkpoints(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-4", "checkpoint-8"]
+
+
+def test_a_damaged_marker_is_named_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint-4").mkdir()
+    (tmp_path / "checkpoint-4" / "stream.json").write_text("{", encoding="utf-8")
+    with pytest.raises(ModelError, match=r"stream\.json: is damaged .* Remove .*checkpoint-4"):
+        newest_checkpoint(tmp_path)
+
+
+def test_a_run_goes_on_with_the_files_it_began_with_when_a_set_has_grown(
+    scorer_config: Config, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(
+        scorer_config, data_dir=str(tmp_path / "data"), max_iters=9, save_interval=4
+    )
+    prepare(config, files=2)
+    with stopped_at(5) as watch, pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "run", on_progress=watch)
+    reference = dataclasses.replace(config, data_dir=str(tmp_path / "two"))
+    prepare(reference, files=2)
+    train(reference, tmp_path / "reference")
+    prepare(config, files=4)
+    train(config, tmp_path / "run")
+    assert all(same(weights(tmp_path / "run"), weights(tmp_path / "reference")))
+
+
+def test_a_scorer_can_stand_on_an_encoder_of_another_architecture(
+    scorer_config: Config, tmp_path: Path
+) -> None:
+    from transformers import AutoConfig, AutoModelForMaskedLM
+
+    tokenizer = load_tokenizer(Path(scorer_config.data_dir) / "tokenizer")
+    size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    bert = AutoConfig.for_model("bert", vocab_size=len(tokenizer), intermediate_size=48, **size)
+    AutoModelForMaskedLM.from_config(bert).save_pretrained(tmp_path / "bert")
+    tokenizer.save_pretrained(str(tmp_path / "bert"))
+    config = dataclasses.replace(scorer_config, init_from_checkpoint=str(tmp_path / "bert"))
+    assert train(config, tmp_path / "run").steps == config.max_iters
+    assert load_scorer(tmp_path / "run").encoder.config.model_type == "bert"

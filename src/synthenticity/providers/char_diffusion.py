@@ -81,7 +81,7 @@ class CharDiffusionProvider(DataProviderBase):
         return {
             "corpus_hash": self._corpus_hash,
             "tokenizer": tokenizer_fingerprint(self.tokenizer),
-            "recipes": describe_recipes(self.recipes),
+            "recipes": [recipe.to_json() for recipe in self.recipes],
             "corruption": self.corruption,
         }
 
@@ -109,11 +109,6 @@ class CharDiffusionProvider(DataProviderBase):
             "offset": windows.offsets,
             "recipe": np.array([recipe.name for recipe in self.recipes])[index],
         }
-
-
-def describe_recipes(recipes: tuple[Any, ...]) -> list[str]:
-    """Return each recipe with all its values, as `meta.json` compares it."""
-    return [repr(recipe) for recipe in recipes]
 
 
 def _column(name: str, dtype: str, shape: list[int], role: str, stored: str) -> dict[str, Any]:

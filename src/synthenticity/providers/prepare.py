@@ -15,8 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from synthenticity.config import Config
 from synthenticity.config_file import write_config
+from synthenticity.durable import write_whole
 from synthenticity.errors import ConfigError
 from synthenticity.providers.base import DataProviderBase, find_provider
 from synthenticity.stream.batch_file import BatchSchema, Identity, encode_batch_file
@@ -166,16 +169,14 @@ def _write_beside(config: Config, run: _Run) -> None:
 
 def _complete(run: _Run, files: int, splits: Sequence[str]) -> None:
     """Make what is missing of a finite data set."""
+    run.queue.announce(files, splits)
+    for split in splits:  # damaged files go to quarantine here, and are made again below
+        run.summary.merge(summarize(run.queue, split))
     missing = [
         (split, number)
         for split in splits
         for number in sorted(set(range(files)) - set(run.queue.numbers(split)))
     ]
-    there = {split: run.queue.numbers(split) for split in splits}
-    for split, numbers in there.items():
-        logger.info("%s: %d files are there already", split, len(numbers))
-        if numbers:
-            run.summary.merge(summarize(run.queue, split))
     run.files_wanted = len(missing)
     for split, number in missing:
         run.make(split, number)
@@ -207,7 +208,7 @@ def _finish(run: _Run, directory: Path) -> dict[str, Any]:
     }
     with suppress(OSError):  # a full disk must not hide what the run has to say
         text = json.dumps(summary, indent=2) + "\n"
-        (directory / "summary.json").write_text(text, encoding="utf-8")
+        write_whole(directory / "summary.json", text)
         _write_events(summary, run.summary, directory / "tensorboard")
     return summary
 
@@ -219,5 +220,6 @@ def _write_events(summary: dict[str, Any], stream: StreamSummary, directory: Pat
         for key, value in summary.items():
             if isinstance(value, int | float):
                 writer.add_scalar(f"prepare/{key}", value, stream.files)
-        for values in stream.values[-1:]:
+        if stream.values:
+            values = np.concatenate(stream.values)
             writer.add_histogram(f"prepare/{stream.graded}", values, stream.files)

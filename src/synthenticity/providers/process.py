@@ -15,18 +15,31 @@ from pathlib import Path
 
 from synthenticity.config import Config
 from synthenticity.config_file import write_config
-from synthenticity.errors import QueueError
+from synthenticity.errors import ConfigError, QueueError
+from synthenticity.stream.batch_queue import BatchQueue
+from synthenticity.stream.meta import FINITE
 
 STOP_SECONDS = 20
+PREFIX = "synthenticity: "
+"""How the command line begins each line of an error."""
 
 
 @contextmanager
-def provider_running(config: Config) -> Iterator[Callable[[], None]]:
+def provider_running(config: Config) -> Iterator[Callable[[], bool]]:
     """Within, `synthenticity prepare` works for `config.data_dir` in another process.
+
+    Raises:
+        ConfigError: the directory holds a finite data set, which no provider adds to by itself.
 
     Yields a function that raises `QueueError`, with the provider's last words, once it has
     ended with an error: call it while waiting for the provider's files.
     """
+    meta = BatchQueue(config.data_dir).meta()
+    if meta is not None and meta.kind == FINITE:
+        raise ConfigError(
+            f"data_dir: {config.data_dir} holds a finite data set, --prepare makes a live queue. "
+            "Leave out --prepare, or give another data_dir."
+        )
     with tempfile.TemporaryDirectory(prefix="synthenticity-") as folder:
         settings, words = Path(folder) / "provider.toml", Path(folder) / "provider.log"
         write_config(config, settings)
@@ -36,10 +49,16 @@ def provider_running(config: Config) -> Iterator[Callable[[], None]]:
                 command, stdout=log, stderr=log, stdin=subprocess.PIPE, start_new_session=True
             )
 
-        def raise_if_failed() -> None:
+        def raise_if_failed() -> bool:
             if process.poll():
                 lines = words.read_text(encoding="utf-8").strip().splitlines()
-                raise QueueError(f"the provider ended: {lines[-1] if lines else process.poll()}")
+                said = " ".join(
+                    line.removeprefix(PREFIX) for line in lines if line.startswith(PREFIX)
+                )
+                raise QueueError(
+                    f"the provider ended: {said or ' '.join(lines[-1:]) or process.poll()}"
+                )
+            return process.poll() is None
 
         try:
             yield raise_if_failed

@@ -12,7 +12,6 @@ import numpy as np
 from synthenticity.config import Config
 from synthenticity.errors import ConfigError
 from synthenticity.providers.base import DATA_SETTINGS, DataProviderBase
-from synthenticity.providers.char_diffusion import describe_recipes
 from synthenticity.providers.pools import open_split_pools
 from synthenticity.stream.batch_file import Columns, narrowest_ids
 from synthenticity.synthesis.masking import choose_positions, choose_recipes
@@ -109,7 +108,7 @@ class SequenceScorerProvider(DataProviderBase):
         return {
             "corpus_hash": self._corpus_hash,
             "tokenizer": tokenizer_fingerprint(self.tokenizer),
-            "recipes": describe_recipes(self.recipes),
+            "recipes": [recipe.to_json() for recipe in self.recipes],
             "corruption": self.corruption,
             "mlm": f"{self._mlm_name}@{self._mlm_fingerprint}",
             "arithmetic": self.mlm_engine.arithmetic,

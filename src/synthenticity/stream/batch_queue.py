@@ -19,12 +19,13 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from synthenticity.durable import flush_directory, write_whole
 from synthenticity.errors import BatchFileError, QueueError, QueueOwnedError
 from synthenticity.stream.batch_file import BatchFile, Identity, read_batch_file
 from synthenticity.stream.meta import LIVE, META_NAME, Meta, check_same_meta, read_meta
@@ -95,6 +96,25 @@ class BatchQueue:
                 f"{path}: is damaged ({error}). It holds the number of the first train file still "
                 "needed; write it anew or remove the directory."
             ) from None
+
+    def announce(self, files: int, splits: Sequence[str]) -> None:
+        """Say how many files each split of a finite data set will have; it never gets less."""
+        wanted = self._announcements()
+        wanted |= {split: max(files, wanted.get(split, 0)) for split in splits}
+        write_whole(self._private / "announced.json", json.dumps(wanted))
+
+    def announced(self, split: str) -> int:
+        """Return how many files a finite split will have; 0 where nobody has said so."""
+        return self._announcements().get(split, 0)
+
+    def _announcements(self) -> dict[str, int]:
+        path = self._private / "announced.json"
+        try:
+            return {str(key): int(n) for key, n in json.loads(path.read_text("utf-8")).items()}
+        except FileNotFoundError:
+            return {}
+        except (ValueError, TypeError, AttributeError) as error:
+            raise QueueError(f"{path}: is damaged ({error}). Remove it.") from None
 
     def streaming(self) -> bool:
         """Whether the first train file was made, now or ever."""
@@ -226,17 +246,28 @@ class BatchQueue:
 
         A bad file goes to `quarantine/`, where it no longer stands in the way of its remake.
         """
+        try:
+            return self.look_at(split, number, columns=columns)
+        except BatchFileError as error:
+            self._quarantine(self.path(split, number), str(error))
+            return None
+
+    def look_at(
+        self, split: str, number: int, *, columns: list[str] | None = None
+    ) -> BatchFile | None:
+        """Read and verify a file, or return None if it is not there; change nothing.
+
+        Raises:
+            BatchFileError: it is not what it should be.
+
+        """
         meta = self.meta()
         if meta is None:
             return None
         expected = Identity(meta.fingerprint, split, number)
-        path = self.path(split, number)
         try:
-            return read_batch_file(path, expected, columns=columns)
+            return read_batch_file(self.path(split, number), expected, columns=columns)
         except FileNotFoundError:
-            return None
-        except BatchFileError as error:
-            self._quarantine(path, str(error))
             return None
 
     def _quarantine(self, path: Path, reason: str) -> None:
@@ -255,14 +286,8 @@ class BatchQueue:
         if meta is None or meta.kind != LIVE:
             return
         first = max(first_unacknowledged, self.first_unacknowledged())
-        path = self._private / "acknowledged.json"
-        temporary = self._private / f"acknowledged.{os.getpid()}"
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump({"first_unacknowledged": first}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        flush_directory(self._private)
+        content = json.dumps({"first_unacknowledged": first})
+        write_whole(self._private / "acknowledged.json", content)
         for number in self.numbers(TRAIN):
             if number < first:
                 self.path(TRAIN, number).unlink(missing_ok=True)
@@ -275,12 +300,3 @@ def _locked(file: IO[str]) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def flush_directory(path: Path) -> None:
-    """Make a new name in a directory survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

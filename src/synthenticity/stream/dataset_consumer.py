@@ -21,7 +21,7 @@ from synthenticity.errors import BatchFileError, ConfigError, ProviderTimeoutErr
 from synthenticity.seeding import numpy_rng
 from synthenticity.stream.batch_file import Columns
 from synthenticity.stream.batch_queue import TRAIN, BatchQueue
-from synthenticity.stream.meta import LIVE, Meta
+from synthenticity.stream.meta import FINITE, LIVE, Meta
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,8 @@ class DatasetConsumer:
         max_files: read only the first files of a fixed set.
         stop: set it from outside to end a wait with `KeyboardInterrupt`.
         on_wait: called with a line of text when a wait begins.
-        while_waiting: called again and again during a wait; may raise to end it.
+        while_waiting: called again and again during a wait; returns whether a provider is on
+            its way, and may raise to end the wait.
 
     Raises:
         ProviderTimeoutError: the directory or a file did not appear in time.
@@ -67,7 +68,7 @@ class DatasetConsumer:
         max_files: int | None = None,
         stop: threading.Event | None = None,
         on_wait: Callable[[str], None] = logger.warning,
-        while_waiting: Callable[[], None] = lambda: None,
+        while_waiting: Callable[[], bool] = lambda: False,
     ) -> None:
         self.queue = BatchQueue(directory)
         self.split = split
@@ -100,17 +101,16 @@ class DatasetConsumer:
         self._cached: tuple[int, Columns] | None = None
 
     def _count_fixed_files(self) -> int | None:
-        """Return the number of files of a fixed set, None for the live train split.
+        """Return the number of files of a fixed set once it is complete, None for a live split.
 
-        A provider makes the fixed sets of a live queue before its first train file, so they are
-        complete once it has made one.
+        A provider makes the fixed sets of a live queue before its first train file, and says
+        beforehand how many files a finite data set will have.
         """
         if self.split == TRAIN and self.meta.kind == LIVE:
             return None
         directory = self.queue.directory
-        if self.meta.kind == LIVE:
-            self._wait_for(self.queue.streaming, f"complete {self.split} set")
-        numbers = self._wait_for(lambda: self.queue.numbers(self.split), f"{self.split} file")
+        self._wait_for(self._is_complete, f"complete {self.split} set")
+        numbers = self.queue.numbers(self.split)
         if numbers != list(range(len(numbers))):
             missing = sorted(set(range(numbers[-1])) - set(numbers))
             raise QueueError(
@@ -118,6 +118,17 @@ class DatasetConsumer:
                 "makes what is missing."
             )
         return min(len(numbers), self._max_files or len(numbers))
+
+    def _is_complete(self) -> bool:
+        if self.meta.kind == LIVE:
+            return self.queue.streaming() and bool(self.queue.numbers(self.split))
+        wanted = max(1, min(self.queue.announced(self.split), self._max_files or 2**63))
+        return len(self.queue.numbers(self.split)) >= wanted
+
+    @property
+    def files(self) -> int | None:
+        """The files of a fixed set, None for a live stream."""
+        return self._fixed_files
 
     @property
     def rows_per_epoch(self) -> int | None:
@@ -169,11 +180,8 @@ class DatasetConsumer:
         """Return a whole fixed set, in file order."""
         if self.rows_per_epoch is None:
             raise QueueError(f"{self.queue.directory}: the live {self.split} split has no end.")
-        seed, self.seed = self.seed, None
-        try:
-            return self.read_rows(0, self.rows_per_epoch)
-        finally:
-            self.seed = seed
+        parts = [self._read_file(number) for number in range(self._fixed_files or 0)]
+        return {name: np.concatenate([part[name] for part in parts]) for name in self.columns}
 
     def acknowledge(self, position: int) -> None:
         """Say that everything before a position is safely in a checkpoint (live train split)."""
@@ -222,18 +230,28 @@ class DatasetConsumer:
         deadline = time.monotonic() + self._wait_seconds
         said = False
         while not (result := attempt()):
+            if self._is_finite() and not self._provider_alive():
+                raise QueueError(
+                    f"{self.queue.directory}: has no {what}, and nobody is making it. Run "
+                    f"synthenticity prepare CONFIG --files N --out-dir {self.queue.directory}; "
+                    "it makes what is missing."
+                )
             if time.monotonic() >= deadline:
                 raise ProviderTimeoutError(
                     f"{self.queue.directory}: no {what} after {self._wait_seconds:g} s. "
                     f"{self._provider_news()}"
                 )
-            if not said and not self._provider_alive():
+            on_its_way = self.while_waiting()
+            if not said and not on_its_way and not self._provider_alive():
                 self._on_wait(f"Waiting for {what}. {self._provider_news()}")
                 said = True
-            self.while_waiting()
             if self._stop.wait(POLL_SECONDS):
                 raise KeyboardInterrupt
         return result
+
+    def _is_finite(self) -> bool:
+        meta = getattr(self, "meta", None)
+        return meta is not None and meta.kind == FINITE
 
     def _provider_alive(self) -> bool:
         owner = self.queue.owner()

@@ -35,8 +35,28 @@ class Meta:
 
     @property
     def fingerprint(self) -> str:
-        """A digest of everything that decides the content of the files."""
-        return digest(json.dumps(dict(self.made_with), sort_keys=True), str(FORMAT_VERSION))
+        """A digest of everything that decides the content of the files and their form."""
+        return digest(json.dumps(self._decisive(), sort_keys=True), str(FORMAT_VERSION))
+
+    def _decisive(self) -> dict[str, Any]:
+        return {
+            **self.made_with,
+            **{f"meta {key}": value for key, value in self.task.items()},
+            "batch_schema": self.schema.to_json(),
+            "rows_per_file": self.rows_per_file,
+        }
+
+    def differences(self, other: "Meta") -> list[str]:
+        """Say of each decisive key that differs what it is here and what in the other."""
+        ours, theirs = self._decisive(), other._decisive()
+        found = [
+            f"{key} is {ours.get(key)!r} there and {theirs.get(key)!r} here"
+            for key in sorted({*ours, *theirs})
+            if ours.get(key) != theirs.get(key)
+        ]
+        if self.kind != other.kind:
+            found.append(f"it is a {self.kind} directory and this run wants a {other.kind} one")
+        return found
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of the file: the plan's keys first."""
@@ -89,13 +109,7 @@ def read_meta(directory: Path) -> Meta | None:
 
 def check_same_meta(directory: Path, found: Meta, wanted: Meta) -> None:
     """Raise a `CompatibilityError` with the differing keys if a directory holds other data."""
-    differing = [
-        f"{key} is {found.made_with.get(key)!r} there and {wanted.made_with.get(key)!r} here"
-        for key in sorted({*found.made_with, *wanted.made_with})
-        if found.made_with.get(key) != wanted.made_with.get(key)
-    ]
-    if found.kind != wanted.kind:
-        differing.append(f"it is a {found.kind} directory and this run wants a {wanted.kind} one")
+    differing = found.differences(wanted)
     if differing:
         raise CompatibilityError(
             f"{directory}: was made with another configuration: {'; '.join(differing)}. "

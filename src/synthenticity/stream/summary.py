@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from synthenticity.errors import BatchFileError
 from synthenticity.stream.batch_file import Columns
 from synthenticity.stream.batch_queue import BatchQueue
 
@@ -85,14 +86,20 @@ class StreamSummary:
         return figures
 
 
-def summarize(queue: BatchQueue, split: str) -> StreamSummary:
-    """Read the files of a split that are there now; damaged ones are quarantined and left out."""
+def summarize(queue: BatchQueue, split: str, *, change: bool = True) -> StreamSummary:
+    """Read the files of a split that are there now; damaged ones are left out.
+
+    They go to quarantine unless `change` is false.
+    """
     summary = StreamSummary()
     meta = queue.meta()
     wanted = ["input_ids", "token_labels", "recipe", *GRADED]
     columns = [name for name in wanted if meta is not None and name in meta.schema.names()]
     for number in queue.numbers(split):
-        file = queue.get(split, number, columns=columns)
+        try:
+            file = (queue.get if change else queue.look_at)(split, number, columns=columns)
+        except BatchFileError:
+            continue
         if file is not None:
             summary.add(file.columns)
     return summary

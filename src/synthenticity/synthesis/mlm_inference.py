@@ -5,6 +5,7 @@ cut down to the masked rows before the model's own head sees it, which works for
 architecture whose head treats positions one by one. Special tokens are never written.
 """
 
+import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,12 +20,20 @@ from torch import Tensor
 
 from synthenticity.errors import CompatibilityError, ConfigError, ModelError, model_loading
 from synthenticity.seeding import digest
-from synthenticity.synthesis.sampling import Sampling, draw_tokens, position_keys, rank_of
+from synthenticity.synthesis.sampling import (
+    Sampling,
+    draw_sequence_keys,
+    draw_tokens,
+    position_keys,
+    rank_of,
+)
 from synthenticity.text.tokenization import load_tokenizer, special_ids
 
 logger = logging.getLogger(__name__)
 
 FORWARD_TOKENS = 32_768
+NOT_ARCHITECTURE = {"_name_or_path", "architectures", "dtype", "transformers_version"}
+"""Keys of a model's configuration that do not change what it computes."""
 HEAD_ROW_BLOCK = 16
 """The head sees a multiple of so many rows: the last rows of a matrix product that fill no block
 of its kernel are rounded otherwise (on AMD processors already the last two of ten)."""
@@ -139,8 +148,10 @@ class MLMInferenceEngine:
 
     @property
     def fingerprint(self) -> str:
-        """A digest of the weights and the architecture."""
-        parts: list[bytes | str] = [self.model.config.model_type]
+        """A digest of the weights and the architecture, wherever they were loaded from."""
+        settings = self.model.config.to_dict()
+        architecture = {key: settings[key] for key in settings if key not in NOT_ARCHITECTURE}
+        parts: list[bytes | str] = [json.dumps(architecture, sort_keys=True, default=str)]
         for key, tensor in sorted(self.model.state_dict().items()):
             flat = tensor.detach().cpu().contiguous().flatten()
             parts += [key, str(tensor.dtype), flat.view(torch.uint8).numpy().tobytes()]
@@ -162,10 +173,23 @@ class MLMInferenceEngine:
             )
 
     def predict_masked_tokens(
-        self, input_ids: Any, mask_positions: Any, **sampling: Any
+        self,
+        input_ids: Any,
+        mask_positions: Any,
+        *,
+        rng: np.random.Generator | None = None,
+        sequence_keys: NDArray[np.int64] | None = None,
+        **sampling: Any,
     ) -> NDArray[np.int64]:
-        """Return the ids `[batch, length]` with the masked positions written; see `fill`."""
-        return self.fill(input_ids, mask_positions, **sampling).ids
+        """Return the ids `[batch, length]` with the masked positions written; see `fill`.
+
+        `rng` draws a key for each row where `sequence_keys` are not given.
+        """
+        if sequence_keys is None:
+            if rng is None:
+                raise TypeError("predict_masked_tokens: needs rng or sequence_keys.")
+            sequence_keys = draw_sequence_keys(rng, len(input_ids))
+        return self.fill(input_ids, mask_positions, sequence_keys=sequence_keys, **sampling).ids
 
     @torch.inference_mode()
     def fill(
@@ -272,13 +296,23 @@ def _check_checkpoint(path: str | Path) -> None:
 
     folder = Path(path)
     looks_like_a_path = folder.is_absolute() or str(path).startswith(".") or folder.exists()
+    advice = (
+        "Train one first, for example: synthenticity train configs/char_mlm.toml --out_dir runs/mlm"
+    )
     if looks_like_a_path and not (folder / "config.json").is_file():
+        raise ModelError(f"{path}: is not a model checkpoint (no config.json in it). {advice}")
+    if not looks_like_a_path:
+        logger.warning("%s: there is no such folder here; looking for it on the hub.", path)
+    try:
+        with model_loading(path):
+            config = AutoConfig.from_pretrained(str(path), trust_remote_code=False)
+    except ModelError as error:
+        if looks_like_a_path:
+            raise
         raise ModelError(
-            f"{path}: is not a model checkpoint (no config.json in it). Train one first, for "
-            "example: synthenticity train configs/char_mlm.toml --out_dir runs/mlm"
-        )
-    with model_loading(path):
-        config = AutoConfig.from_pretrained(str(path), trust_remote_code=False)
+            f"{path}: there is no such folder, and no such model on the hub or in its cache "
+            f"({error.__cause__}). {advice}".replace("\n", " ")
+        ) from None
     if type(config) not in MODEL_FOR_MASKED_LM_MAPPING:
         raise ModelError(f"{path}: is a {config.model_type} model, not a masked language model.")
 

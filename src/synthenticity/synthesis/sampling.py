@@ -9,7 +9,9 @@ runs on the logits' device.
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 _GOLDEN = 0x9E3779B97F4A7C15 - 2**64
@@ -44,6 +46,11 @@ def _mix(x: Tensor) -> Tensor:
 def position_keys(sequence_keys: Tensor, positions: Tensor) -> Tensor:
     """Return the noise key `[rows]` of each (sequence key, position in the sequence)."""
     return _mix(sequence_keys + (positions + 1) * _GOLDEN)
+
+
+def draw_sequence_keys(rng: np.random.Generator, rows: int) -> NDArray[np.int64]:
+    """Return a noise key `[rows]` for each sequence."""
+    return rng.integers(np.iinfo(np.int64).max, size=rows)
 
 
 def gumbel_noise(keys: Tensor, ids: Tensor) -> Tensor:

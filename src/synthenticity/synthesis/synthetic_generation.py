@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthenticity.synthesis.masking import MASKED, RANDOM, apply_bert_style_corruption
+from synthenticity.synthesis.sampling import draw_sequence_keys
 
 ORIGINAL_TOKEN, RESTORED_TOKEN, REPLACED_TOKEN, RANDOM_TOKEN, NOT_COUNTED = 0, 1, 2, 3, -100
 LABEL_NAMES = {
@@ -95,7 +96,7 @@ def create_synthetic_text(
     special = np.isin(original, mlm_engine.special_ids)
     if (mask & special).any():
         raise ValueError("mask: covers special tokens. Mask only maskable positions.")
-    keys = rng.integers(np.iinfo(np.int64).max, size=len(original))
+    keys = draw_sequence_keys(rng, len(original))
     corrupted, to_fill, random_tokens = original, mask, np.zeros_like(mask)
     if corruption == "bert":
         if ordinary_ids is None:
@@ -116,16 +117,16 @@ def create_synthetic_text(
 
 
 def add_cls_token(
-    text: NDArray[np.integer[Any]], cls_token_id: int, block_size: int, fill_value: int
+    text: NDArray[np.integer[Any]], cls_token_id: int, block_size: int, fill_value: int = 0
 ) -> NDArray[np.int64]:
     """Return `[batch, block_size]`: `cls_token_id`, the text, then `fill_value` as padding.
 
-    Serves for ids (fill with [PAD]) and for labels (`cls_token_id` and fill -100).
+    Serves for ids (fill with [PAD], 0 in our tokenizers) and for labels (-100 for both).
 
     Raises:
         ValueError: the text does not fit; it is never cut.
 
-    >>> add_cls_token(np.array([[7, 8]]), 2, 4, fill_value=0)
+    >>> add_cls_token(np.array([[7, 8]]), 2, 4)
     array([[2, 7, 8, 0]])
     """
     batch, length = text.shape

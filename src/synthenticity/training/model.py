@@ -6,6 +6,7 @@ zero, so an untrained correction changes nothing). `head = "cls"` is the plan's 
 one linear layer, sigmoid; it learns later and less (docs/benchmarks.md).
 """
 
+import inspect
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -13,7 +14,13 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, PreTrainedConfig
+from transformers import (
+    MODEL_MAPPING,
+    AutoConfig,
+    AutoModel,
+    AutoModelForMaskedLM,
+    PreTrainedConfig,
+)
 from transformers import PreTrainedModel as _PreTrainedModel
 from transformers.utils import ModelOutput
 
@@ -93,7 +100,7 @@ class SequenceScorer(_PreTrainedModel):  # type: ignore[misc]
         super().__init__(config)
         inner = dict(config.encoder)
         encoder_config = AutoConfig.for_model(inner.pop("model_type"), **inner)
-        self.encoder = AutoModel.from_config(encoder_config)
+        self.encoder = _encoder_of(encoder_config)
         width = encoder_config.hidden_size
         self.cls_head = nn.Linear(width, 1)
         self.token_head = nn.Linear(width, 1) if config.head == "token" else None
@@ -133,6 +140,15 @@ class SequenceScorer(_PreTrainedModel):  # type: ignore[misc]
         return ScorerOutput(
             synthenticity=logit.sigmoid(), logit=logit, token_logits=token_logits, counted=counted
         )
+
+
+def _encoder_of(config: Any) -> Any:
+    """Return a new encoder, without the pooler that some classes put behind it."""
+    kind = MODEL_MAPPING[type(config)]
+    takes = inspect.signature(kind.__init__).parameters
+    return AutoModel.from_config(
+        config, **({"add_pooling_layer": False} if "add_pooling_layer" in takes else {})
+    )
 
 
 AutoConfig.register("sequence_scorer", SequenceScorerConfig, exist_ok=True)

@@ -8,6 +8,7 @@ checkpoint without its marker is not one, so each sequence acts on the weights e
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,15 @@ from torch.utils.data import DataLoader, IterableDataset
 from transformers import Trainer, TrainerState
 
 from synthenticity.config import Config
+from synthenticity.durable import flush_directory, write_whole
+from synthenticity.errors import ModelError
 from synthenticity.stream.batch_file import Columns
-from synthenticity.stream.batch_queue import TRAIN, flush_directory
+from synthenticity.stream.batch_queue import TRAIN
 from synthenticity.stream.dataset_consumer import DatasetConsumer
 from synthenticity.training.objective import Batch, Objective
 
 POSITION_NAME = "stream.json"
+KEPT_CHECKPOINTS = 2
 
 
 class _Stream(IterableDataset[Batch]):
@@ -71,6 +75,9 @@ class StreamTrainer(Trainer):  # type: ignore[misc]
         self.val_data = val_data
         self._origin = consumer.position - start_step * self.rows_per_step
         super().__init__(train_dataset=_Stream(consumer), eval_dataset=[], **kwargs)
+        # The loss is a batch's mean, so accumulated losses are to be averaged, whatever keywords
+        # the model's forward takes.
+        self.model_accepts_loss_kwargs = False
 
     @property
     def rows_per_step(self) -> int:
@@ -159,11 +166,13 @@ class StreamTrainer(Trainer):  # type: ignore[misc]
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
         step = self.state.global_step
-        folder = Path(self.args.output_dir) / f"checkpoint-{step}"
+        out_dir = Path(self.args.output_dir)
+        folder = out_dir / f"checkpoint-{step}"
         position = self.position_after(step)
         _flush_files(folder)
-        mark_position(folder, step, position, self.consumer.meta.fingerprint)
+        mark_position(folder, step, position, self.consumer)
         self.consumer.acknowledge(position)
+        remove_old_checkpoints(out_dir)
 
     def restore(self, checkpoint: Path) -> None:
         """Take the weights and the history of a checkpoint, without a step."""
@@ -185,26 +194,49 @@ class StreamTrainer(Trainer):  # type: ignore[misc]
         return current > queue.first_unacknowledged() and not queue.path(TRAIN, following).exists()
 
 
-def mark_position(folder: Path, step: int, position: int, fingerprint: str) -> None:
+def mark_position(folder: Path, step: int, position: int, consumer: DatasetConsumer) -> None:
     """Write the marker that makes a checkpoint complete, atomically."""
-    content = {"global_step": step, "position": position, "data_fingerprint": fingerprint}
-    temporary = folder / f"{POSITION_NAME}.tmp"
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(folder / POSITION_NAME)
-    flush_directory(folder)
+    content = {
+        "global_step": step,
+        "position": position,
+        "data_fingerprint": consumer.meta.fingerprint,
+        "files": consumer.files,
+    }
+    write_whole(folder / POSITION_NAME, json.dumps(content))
     flush_directory(folder.parent)
 
 
 def newest_checkpoint(out_dir: Path) -> tuple[Path, dict[str, Any]] | None:
     """Return the newest complete checkpoint of a run and its marker, or None."""
-    complete = [
-        (marker.parent, json.loads(marker.read_text(encoding="utf-8")))
-        for marker in out_dir.glob(f"checkpoint-*/{POSITION_NAME}")
-    ]
-    return max(complete, key=lambda item: int(item[1]["global_step"]), default=None)
+    return next(iter(_complete_checkpoints(out_dir)), None)
+
+
+def _complete_checkpoints(out_dir: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """Return the complete checkpoints with their markers, the newest first.
+
+    Raises:
+        ModelError: a marker is damaged.
+
+    """
+    found = []
+    for marker in out_dir.glob(f"checkpoint-*/{POSITION_NAME}"):
+        try:
+            content = json.loads(marker.read_text(encoding="utf-8"))
+            found.append((int(content["global_step"]), marker.parent, content))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ModelError(
+                f"{marker}: is damaged ({error}). Remove {marker.parent}; training goes on from "
+                "the checkpoint before it."
+            ) from None
+    return [(folder, content) for _, folder, content in sorted(found, reverse=True)]
+
+
+def remove_old_checkpoints(out_dir: Path) -> None:
+    """Keep the newest complete checkpoints; incomplete ones never count among them."""
+    kept = [folder for folder, _ in _complete_checkpoints(out_dir)[:KEPT_CHECKPOINTS]]
+    for folder in out_dir.glob("checkpoint-*"):
+        if folder not in kept:
+            shutil.rmtree(folder)
 
 
 def _flush_files(folder: Path) -> None:

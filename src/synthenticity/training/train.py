@@ -21,6 +21,7 @@ from transformers.trainer_utils import set_seed
 
 from synthenticity.config import Config
 from synthenticity.config_file import load_config, to_mapping, write_config
+from synthenticity.durable import write_whole
 from synthenticity.errors import CompatibilityError, ConfigError
 from synthenticity.stream.dataset_consumer import DatasetConsumer
 from synthenticity.stream.meta import LIVE, Meta
@@ -63,9 +64,10 @@ MAY_CHANGE = frozenset(
         "wait_seconds",
     }
 )
-"""Settings that a continued run may change: they do not alter what a step computes."""
+"""Settings that a continued run may change: they do not alter what has been learnt so far.
 
-KEPT_CHECKPOINTS = 2
+A larger `max_iters` stretches the schedule, so the learning rate rises again; training says so.
+"""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def train(
     *,
     on_progress: Callable[[TrainProgress], None] = lambda progress: None,
     on_message: Callable[[str], None] = logger.info,
-    while_waiting: Callable[[], None] = lambda: None,
+    while_waiting: Callable[[], bool] = lambda: False,
 ) -> TrainResult:
     """Train what `config.model_mode` says on the data in `config.data_dir`.
 
@@ -97,7 +99,8 @@ def train(
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError("train: distributed training is not supported yet. Start one process.")
     folder = Path(out_dir)
-    resolve_device(config.device)
+    _check_folder(folder)
+    _check_device(config)
     _reports(config)
     resumed = _check_continuation(config, folder)
     stop = threading.Event()
@@ -107,6 +110,7 @@ def train(
             batch_size=config.batch_size,
             seed=config.seed,
             wait_seconds=config.wait_seconds,
+            max_files=resumed[1].get("files") if resumed else None,
             stop=stop,
             on_wait=on_message,
             while_waiting=while_waiting,
@@ -118,6 +122,11 @@ def train(
         done = _read_metrics(folder)
         if step >= config.max_iters and done.get("steps") == step:
             return TrainResult(folder, step, done["eval"], already_complete=True)
+        if done and step:
+            on_message(
+                f"Training goes on from iteration {step} to {config.max_iters}; the learning rate "
+                "follows the new, longer schedule."
+            )
         trainer = _build_trainer(
             config,
             folder,
@@ -127,8 +136,6 @@ def train(
             on_progress=on_progress,
             on_message=on_message,
         )
-        folder.mkdir(parents=True, exist_ok=True)
-        write_config(config, folder / "config.toml")
         if checkpoint and step >= config.max_iters:  # killed before the model was saved
             trainer.restore(checkpoint)
         else:
@@ -136,6 +143,20 @@ def train(
         if stop.is_set():
             raise KeyboardInterrupt
     return _finish(trainer, folder)
+
+
+def _check_folder(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"out_dir: {folder} is a file. Give a directory.")
+
+
+def _check_device(config: Config) -> None:
+    device = resolve_device(config.device)
+    if device.index:
+        raise ConfigError(
+            f"device: training takes the first device it sees, not {config.device}. Choose with "
+            f"CUDA_VISIBLE_DEVICES={device.index} and device = {device.type!r}."
+        )
 
 
 def _objective_columns(config: Config) -> list[str]:
@@ -292,9 +313,11 @@ def _reports(config: Config) -> list[str]:
 
 def _arguments(config: Config, folder: Path) -> TrainingArguments:
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / "tensorboard")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_config(config, folder / "config.toml")
     device = resolve_device(config.device)
     schedule = {"constant": "constant_with_warmup"}.get(config.lr_decay, config.lr_decay)
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=config.max_iters,
         per_device_train_batch_size=config.batch_size,
@@ -314,13 +337,15 @@ def _arguments(config: Config, folder: Path) -> TrainingArguments:
         eval_steps=config.eval_interval,
         save_strategy="steps",
         save_steps=config.save_interval,
-        save_total_limit=KEPT_CHECKPOINTS,
         logging_steps=min(10, config.eval_interval),
         report_to=_reports(config),
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=device.type == "cuda",
     )
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1  # one device: several are for distributed training
+    return arguments
 
 
 def _finish(trainer: StreamTrainer, folder: Path) -> TrainResult:
@@ -341,9 +366,7 @@ def _finish(trainer: StreamTrainer, folder: Path) -> TrainResult:
         "tokenizer": tokenizer_fingerprint(trainer.processing_class),
         "made_with": dict(meta.made_with),
     }
-    temporary = folder / "metrics.json.tmp"
-    temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    temporary.replace(folder / "metrics.json")
+    write_whole(folder / "metrics.json", json.dumps(content, indent=2, sort_keys=True) + "\n")
     return TrainResult(folder, trainer.state.global_step, last)
 
 

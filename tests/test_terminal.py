@@ -1,0 +1,105 @@
+"""What a person watches: the live views hold what they promise, and colours mean something."""
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from synthenticity.display import heat_text, label_legend, labelled_text
+from synthenticity.providers.prepare import PrepareProgress
+from synthenticity.stream.summary import StreamSummary
+from synthenticity.terminal import DemoView, PrepareView, TrainView
+from synthenticity.training.callbacks import TrainProgress
+
+
+def terminal() -> Console:
+    return Console(force_terminal=True, record=True, width=100, color_system="truecolor")
+
+
+def progress(**changes: object) -> PrepareProgress:
+    summary = StreamSummary()
+    labels = np.array([[-100, 0, 1, 2], [-100, 0, 0, 0]], dtype=np.int8)
+    shares = np.array([2 / 3, 0.0], dtype=np.float32)
+    summary.add({"input_ids": labels, "token_labels": labels, "synthenticity": shares})
+    values = {
+        "split": "train",
+        "files_made": 3,
+        "files_wanted": 12,
+        "backlog": 2,
+        "waiting": False,
+        "seconds": 2.0,
+        "sequences_made": 300,
+        "tokens_made": 9000,
+        "summary": summary,
+    }
+    return PrepareProgress(**{**values, **changes})
+
+
+def shown(view: PrepareView | TrainView) -> str:
+    """Return the live picture as text."""
+    with view.console.capture() as capture:
+        view.console.print(view._live.renderable)
+    return capture.get()
+
+
+def test_prepare_shows_files_rates_time_left_and_the_histogram() -> None:
+    with PrepareView(terminal()) as view:
+        view.update(progress())
+        text = shown(view)
+    for words in ("3 of 12", "150", "4,500", "time left", "6s", "synthenticity", "█"):
+        assert words in text, words
+
+
+def test_prepare_shows_the_backlog_of_a_live_queue_and_that_it_waits() -> None:
+    with PrepareView(terminal()) as view:
+        view.update(progress(files_wanted=None, waiting=True))
+        text = shown(view)
+    assert "backlog" in text and "waiting" in text and "time left" not in text
+
+
+def test_training_shows_iteration_time_left_loss_and_evaluation() -> None:
+    with TrainView(terminal()) as view:
+        view.update(TrainProgress(10, 100, {"loss": 0.75}))
+        view.update(TrainProgress(20, 100, {"loss": 0.5, "eval_mae": 0.125}))
+        text = shown(view)
+    for words in ("20 of 100", "time left", "0.5", "eval mae", "0.125"):
+        assert words in text, words
+
+
+def test_elsewhere_a_view_writes_plain_lines() -> None:
+    console = Console(force_terminal=False, record=True, width=200)
+    with PrepareView(console) as view, console.capture() as capture:
+        view.update(progress())
+        view.update(progress(files_made=4))  # within ten seconds: no second line
+        view.update(progress(files_made=12))
+    lines = capture.get().splitlines()
+    assert [line.split("  ")[0] for line in lines] == ["files 3 of 12", "files 12 of 12"]
+
+
+def test_a_stage_names_its_command() -> None:
+    console = terminal()
+    with DemoView(console) as view, console.capture() as capture:
+        view.stage("windows", "synthenticity prepare x.toml")
+        view.update_prepare(progress())
+    assert "$ synthenticity prepare x.toml" in capture.get()
+
+
+def test_tokens_are_coloured_by_what_they_are() -> None:
+    text = labelled_text(["a", "b", "c", "d"], [0, 1, 2, -100])
+    styles = {text.plain[span.start]: str(span.style) for span in text.spans}
+    assert "a" not in styles and len({styles[c] for c in "bcd"}) == 3
+    assert all(name in label_legend().plain for name in ("original", "restored", "replaced"))
+
+
+def test_heat_deepens_with_the_probability_and_human_text_has_none() -> None:
+    offsets = np.array([[0, 1], [1, 2], [2, 3]])
+    text = heat_text("abc", offsets, np.array([0.0, 0.5, 1.0]))
+    assert [text.plain[span.start] for span in text.spans] == ["b", "c"]
+    assert heat_text("abc", offsets, None).spans == []
+
+
+@pytest.mark.parametrize("value", ["[bold]x[/bold]", "[/]"])
+def test_text_that_looks_like_markup_is_shown_as_it_is(value: str) -> None:
+    console = terminal()
+    with console.capture() as capture:
+        console.print(labelled_text([value], [2]))
+    assert value in capture.get()
