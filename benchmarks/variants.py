@@ -1,4 +1,4 @@
-"""What the mixture and the heads bring: scorers trained like the demo's, but for one thing.
+"""What the mixture and the heads bring: scorers that differ from the demo's as their names say.
 
     synthenticity demo
     python benchmarks/variants.py demo
@@ -27,7 +27,7 @@ from synthenticity.training.train import train
 VARIANTS: dict[str, dict[str, Any]] = {
     "the demo's scorer": {},
     "trained on ratios 0.1-0.7 only": {"untouched_share": 0.0, "all_filled_share": 0.0},
-    '`head = "cls"`, nothing frozen': {"head": "cls", "learning_rate": 1e-3},
+    '`head = "cls"`, nothing frozen, lr 1e-3': {"head": "cls", "learning_rate": 1e-3},
     "not started from the MLM": {"init_from_checkpoint": None},
 }
 

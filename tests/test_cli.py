@@ -1,8 +1,10 @@
 """The command line: every mistake is one clear line and exit code 2, and nothing is lost."""
 
+import contextlib
 import dataclasses
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -434,3 +436,58 @@ def test_a_seed_beyond_32_bits_is_refused(
     assert "seed: 4.29497e+09 is outside" in complaint(
         capsys, "train", config_file(), "--seed", 2**32
     )
+
+
+def test_a_closed_pipe_is_no_error(scorer_config: Config) -> None:
+    command = f"{sys.executable} -m synthenticity inspect {scorer_config.data_dir} --count 30"
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command} | head -1"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("options", [("--count", 0), ("--count", -1), ("--seed", -1)])
+def test_samples_that_cannot_be_drawn_are_refused(
+    options: tuple[str, int], scorer_config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "must be at least" in complaint(capsys, "inspect", scorer_config.data_dir, *options)
+
+
+def test_text_in_an_alphabet_that_the_scorer_does_not_know_gets_no_number(
+    scorer_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_text(tmp_path / "t.txt", "\u05e9\u05dc\u05d5\u05dd")
+    assert "holds no token that the scorer knows" in complaint(capsys, "score", scorer_path, file)
+
+
+def test_a_mistake_is_blamed_on_the_file_or_the_option_it_is_in(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_text(tmp_path / "c.toml", "temperature = -1.0\nblok_size = 3\n")
+    lines = complaint(capsys, "train", path, "--batch-size", 0).splitlines()
+    assert any(f"{path}: unknown setting blok_size" in line for line in lines)
+    assert any(f"{path}: temperature: -1 is not" in line for line in lines)
+    assert any("--batch-size: batch_size: 0 is not" in line for line in lines)
+
+
+def test_the_summary_of_prepare_comes_after_the_live_view_has_gone(
+    config_file: Make, tmp_path: Path
+) -> None:
+    """On a terminal the view erases its last picture, and would take the summary with it."""
+    import pty
+
+    parent, child = pty.openpty()
+    command = [sys.executable, "-m", "synthenticity", "prepare", config_file(), "--files", "2"]
+    process = subprocess.Popen(command, stdout=child, stderr=child, stdin=child)
+    os.close(child)
+    shown = b""
+    with contextlib.suppress(OSError):  # how a pseudo-terminal ends
+        while data := os.read(parent, 65536):
+            shown += data
+    os.close(parent)
+    assert process.wait() == 0
+    erased_last = max(shown.rfind(b"\x1b[2K"), shown.rfind(b"\x1b[1A"))
+    assert 0 < erased_last < shown.rfind(b"prepared in") < shown.rfind(b"sequences per second")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, CycloptsError, Parameter
 
 from synthenticity import __version__
-from synthenticity.errors import ConfigError, SynthenticityError
+from synthenticity.errors import ConfigError, CorpusError, SynthenticityError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,17 +41,13 @@ Overrides = Annotated[str, Parameter(help="Any setting, for example --batch_size
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
 
 
-def main() -> None:
-    """Run the command line and end the process with its exit code."""
-    sys.exit(run(sys.argv[1:]))
-
-
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code."""
     if _in_main_thread():
         signal.signal(signal.SIGTERM, _interrupt)
     try:
         result = app(arguments, exit_on_error=False, print_error=False)
+        sys.stdout.flush()
         return result if isinstance(result, int) else GOOD
     except CycloptsError as error:
         return _complain(str(error))
@@ -87,7 +83,13 @@ def _complain(message: str) -> int:
 def _console(*, stderr: bool = False) -> "Console":
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+    class Pipe(Console):
+        """A console that leaves a broken pipe to `run`, which ends well."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return Pipe(stderr=stderr, highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -99,6 +101,16 @@ def _quiet_libraries() -> Iterator[None]:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     yield
+
+
+def _share_processors() -> None:
+    """Let threads that wait for each other sleep: provider and trainer run side by side.
+
+    Spinning, as OpenMP does by default, gains a tenth on an idle machine and costs several times
+    as much where another process wants the processors (docs/benchmarks.md). To be called before
+    torch is imported; a policy set in the environment stays.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _load(path: Path | None, overrides: dict[str, str]) -> "Config":
@@ -119,6 +131,7 @@ def prepare(
     **overrides: Overrides,
 ) -> int:
     """Make training data: endlessly, bounded by the backlog, or N files of each split."""
+    _share_processors()
     from synthenticity.terminal import PrepareView
 
     settings = _load(config, overrides)
@@ -133,17 +146,22 @@ def prepare(
             title = f"prepared in {out_dir or settings.data_dir}"
             _console().print(PrepareView.summary_table(title, summary))
 
-    with _quiet_libraries(), PrepareView(console) as view:
-        run_prepare(
-            settings,
-            out_dir,
-            files=files,
-            splits=[name.strip() for name in splits.split(",")],
-            on_progress=view.update,
-            on_end=show,
-            stop=set_when_parent_ends() if as_child else None,
-            take_turns=as_child,
-        )
+    summaries: list[dict[str, Any]] = []
+    try:
+        with _quiet_libraries(), PrepareView(console) as view:
+            run_prepare(
+                settings,
+                out_dir,
+                files=files,
+                splits=[name.strip() for name in splits.split(",")],
+                on_progress=view.update,
+                on_end=summaries.append,
+                stop=set_when_parent_ends() if as_child else None,
+                take_turns=as_child,
+            )
+    finally:  # also when interrupted, and after the live view has left the terminal
+        for summary in summaries:
+            show(summary)
     return GOOD
 
 
@@ -157,6 +175,7 @@ def train(
     **overrides: Overrides,
 ) -> int:
     """Train what the config's model_mode says; the same command continues an interrupted run."""
+    _share_processors()
     from contextlib import nullcontext
 
     from synthenticity.terminal import TrainView
@@ -197,6 +216,8 @@ def score(
     from synthenticity.text.corpus import read_text
 
     text = _read_stdin() if file == "-" else read_text(Path(file))
+    if not text:
+        raise CorpusError(f"{'standard input' if file == '-' else file}: is empty.")
     with _quiet_libraries():
         from synthenticity.scoring.scorer import Scorer
 
@@ -221,8 +242,6 @@ def score(
 
 
 def _read_stdin() -> str:
-    from synthenticity.errors import CorpusError
-
     data = sys.stdin.buffer.read()
     try:
         return data.decode("utf-8-sig")

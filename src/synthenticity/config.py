@@ -313,7 +313,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "attention_heads": _POSITIVE,
     "attention_window": _NOT_NEGATIVE,
     "intermediate_size": _POSITIVE,
-    "dropout": _SHARE,
+    "dropout": (0.0, 0.9),
     "learning_rate": _NOT_NEGATIVE,
     "warmup_iters": _NOT_NEGATIVE,
     "max_iters": _POSITIVE,

@@ -33,21 +33,25 @@ def load_config(path: str | Path | None, overrides: Mapping[str, str] | None = N
     for option, text in (overrides or {}).items():
         key = option.replace("-", "_")
         _take(key, _parse_override(key, text), f"--{option}: ", values, problems)
+    given = {option.replace("-", "_"): f"--{option}: " for option in overrides or {}}
+    try:
+        config = Config(**values)
+    except ConfigError as error:
+        for line in str(error).splitlines():
+            where = given.get(line.partition(":")[0])
+            problems.append(f"{where or (f'{path}: ' if path is not None else '')}{line}")
     if problems:
         raise ConfigError("\n".join(problems))
-    try:
-        return Config(**values)
-    except ConfigError as error:
-        where = f"{path}: " if path is not None else ""
-        lines = (f"{where}{line}" for line in str(error).splitlines())
-        raise ConfigError("\n".join(lines)) from None
+    return config
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such config file.") from None
+        raise ConfigError(
+            f"{path}: no such config file. Give a TOML file, for example configs/tiny.toml."
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as a config file: {error}.") from None
     except tomllib.TOMLDecodeError as error:

@@ -230,6 +230,8 @@ def _evaluate(
         "mean": evaluate_baseline(MeanBaseline(), texts, ratios, test_texts, truth),
         "ngram_ridge": evaluate_baseline(ridge, texts, ratios, test_texts, truth),
     }
+    baselines["mean"]["human_mean"] = float(ratios.mean())
+    baselines["ngram_ridge"]["human_mean"] = float(ridge.predict(texts_of(human, tokenizer)).mean())
     scorer = said["scorer"][0]
     sample = _typical(test, scorer)
     results: dict[str, Any] = {
@@ -256,7 +258,8 @@ def _evaluate(
         token_probabilities=scorer.tokens,
         token_labels=test["token_labels"],
         samples=[
-            _heat_sample(test, scorer, row, tokenizer) for row in _shown_rows(test, scorer, sample)
+            _heat_sample(test, scorer, row, tokenizer, which)
+            for which, row in _shown_rows(test, scorer, sample).items()
         ],
         commands=commands,
     )
@@ -279,9 +282,13 @@ def _typical(test: Columns, scorer: Predictions) -> int:
     return int(candidates[np.argsort(error[candidates], kind="stable")[len(candidates) // 2]])
 
 
-def _shown_rows(test: Columns, scorer: Predictions, typical: int) -> list[int]:
+def _shown_rows(test: Columns, scorer: Predictions, typical: int) -> dict[str, int]:
     error = np.abs(scorer.ratios - test["synthenticity"])
-    return [int(error.argmin()), typical, int(error.argmax())]
+    return {
+        "the smallest error of all": int(error.argmin()),
+        "a typical one": typical,
+        "the largest error of all": int(error.argmax()),
+    }
 
 
 def _tokens_of(test: Columns, row: int, tokenizer: Any) -> tuple[list[str], NDArray[np.bool_]]:
@@ -303,11 +310,13 @@ def _sample_json(test: Columns, scorer: Predictions, row: int, tokenizer: Any) -
     }
 
 
-def _heat_sample(test: Columns, scorer: Predictions, row: int, tokenizer: Any) -> HeatSample:
+def _heat_sample(
+    test: Columns, scorer: Predictions, row: int, tokenizer: Any, which: str
+) -> HeatSample:
     tokens, counted = _tokens_of(test, row, tokenizer)
     error = abs(float(scorer.ratios[row] - test["synthenticity"][row]))
     return HeatSample(
-        title=f"{test['document'][row]}, error {error:.3f}",
+        title=f"{which}: {test['document'][row]}, error {error:.3f}",
         tokens=tokens,
         probabilities=None if scorer.tokens is None else scorer.tokens[row][counted],
         labels=test["token_labels"][row][counted],

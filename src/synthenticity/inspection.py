@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from synthenticity.errors import QueueError
+from synthenticity.errors import ConfigError, QueueError
 from synthenticity.stream.batch_queue import BatchQueue
 from synthenticity.stream.summary import summarize
 from synthenticity.synthesis.synthetic_generation import LABEL_NAMES
@@ -45,6 +45,8 @@ def inspect_directory(
         BatchFileError: the file that the samples come from is damaged; nothing is moved.
 
     """
+    if count < 1 or seed < 0:
+        raise ConfigError(f"count: {count} and seed: {seed} must be at least 1 and 0.")
     queue = BatchQueue(directory)
     meta = queue.meta()
     if meta is None:

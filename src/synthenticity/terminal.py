@@ -69,6 +69,8 @@ class _View:
 class PrepareView(_View):
     """Files, rates, backlog, time left and the histogram of what is made."""
 
+    _waiting = False
+
     def update(self, progress: "PrepareProgress") -> None:
         """Draw the state of a provider."""
         seconds = max(progress.seconds, 1e-9)
@@ -89,7 +91,11 @@ class PrepareView(_View):
         line = "  ".join(f"{name} {format_figure(value)}" for name, value in figures.items())
         figures[summary.graded] = f"0 {histogram_line(summary.histogram().tolist())} 1"
         finished = progress.files_made == progress.files_wanted
-        self.show(figures_table("prepare", figures), line, always=progress.waiting or finished)
+        begins_to_wait = progress.waiting and not self._waiting
+        self._waiting = progress.waiting
+        if not progress.waiting or begins_to_wait or self.console.is_terminal:
+            always = begins_to_wait or finished
+            self.show(figures_table("prepare", figures), line, always=always)
 
     @staticmethod
     def summary_table(title: str, summary: dict[str, Any]) -> Table:

@@ -221,3 +221,56 @@ def test_protected_text_is_never_written(scorer_config: Config, constant_engine:
     assert seen > 5
     meta = SequenceScorerProvider(config, constant_engine).meta("finite")
     assert meta.made_with["protect"] == "king|fool"
+
+
+def test_seed_split_number_and_batch_each_change_what_is_made(
+    scorer_config: Config, constant_engine: Any
+) -> None:
+    def places(config: Config, split: str, number: int) -> list[list[int]]:
+        """Return where the windows of each batch of a file begin."""
+        offsets = SequenceScorerProvider(config, constant_engine).make_file(split, number)["offset"]
+        return offsets.reshape(config.batches_per_file, -1).tolist()
+
+    one_pool = dataclasses.replace(scorer_config, split_by="position")
+    first = places(one_pool, "train", 0)
+    assert first == places(one_pool, "train", 0)
+    assert len({tuple(batch) for batch in first}) == one_pool.batches_per_file
+    assert first != places(one_pool, "train", 1)
+    assert first != places(dataclasses.replace(one_pool, seed=2), "train", 0)
+
+
+def test_the_split_is_part_of_the_key_of_randomness(
+    scorer_config: Config, constant_engine: Any
+) -> None:
+    provider = SequenceScorerProvider(scorer_config, constant_engine)
+    provider.pools = dict.fromkeys(provider.pools, provider.pools["train"])  # one text for all
+    train, val = (provider.make_file(split, 0)["offset"].tolist() for split in ("train", "val"))
+    assert train != val
+
+
+def test_unknown_characters_are_never_masked_and_random_tokens_never_special(
+    tmp_path: Path, constant_engine: Any, scorer_config: Config, mlm_config: Config
+) -> None:
+    for number in range(4):
+        text = "the king \u00fc and his fool " * 40
+        (tmp_path / f"{number}.txt").write_text(text, encoding="utf-8")
+    changes = {
+        "corpus": str(tmp_path),
+        "max_unknown_share": 0.2,
+        "corruption": "bert",
+        "mask_probability_range": (1.0, 1.0),
+        "untouched_share": 0.0,
+    }
+    config = dataclasses.replace(scorer_config, **changes)
+    made = SequenceScorerProvider(config, constant_engine).make_file("train", 0)
+    unknown = made["original_ids"] == constant_engine.tokenizer.unk_token_id
+    assert unknown.any() and (made["token_labels"][unknown] == -100).all()
+    assert (made["input_ids"][unknown] == made["original_ids"][unknown]).all()
+    drawn = made["input_ids"][made["token_labels"] == 3]
+    assert len(drawn) > 20 and not np.isin(drawn, constant_engine.special_ids).any()
+    provider = CharDiffusionProvider(dataclasses.replace(mlm_config, **changes))
+    made = provider.make_file("train", 0)
+    special = set(provider.tokenizer.all_special_ids) - {provider.tokenizer.mask_token_id}
+    masked = made["labels"] >= 0
+    assert masked.any() and not np.isin(made["labels"][masked], list(special)).any()
+    assert not np.isin(made["input_ids"][masked], list(special)).any()

@@ -78,7 +78,9 @@ def test_a_long_text_is_the_mean_of_its_windows_by_what_they_count(scorer: Score
     assert np.allclose(whole.probabilities, joined, atol=1e-5)
 
 
-@pytest.mark.parametrize("text", ["\U0001f642 king", "the\r\nking\x00", "שלום king", "[MASK][CLS]"])
+@pytest.mark.parametrize(
+    "text", ["\U0001f642 king", "the\r\nking\x00", "שלום king", "a [MASK][CLS]"]
+)
 def test_any_text_is_scored_and_what_is_unknown_is_said(scorer: Scorer, text: str) -> None:
     score = scorer.score(text)
     known = set(scorer.tokenizer.get_vocab())

@@ -83,6 +83,11 @@ def test_the_encoder_is_bit_identical_while_frozen_and_moves_after(
     assert not any(same(while_frozen, after, "encoder."))
 
 
+def test_the_encoder_moves_in_the_very_step_after_its_thaw(frozen: Config, tmp_path: Path) -> None:
+    train(dataclasses.replace(frozen, max_iters=5, lr_decay="constant"), tmp_path / "run")
+    assert not any(same(starting_weights(frozen), weights(tmp_path / "run"), "encoder."))
+
+
 def test_without_a_thaw_the_encoder_never_moves(frozen: Config, tmp_path: Path) -> None:
     train(dataclasses.replace(frozen, unfreeze_at_iteration=0), tmp_path / "run")
     assert all(same(starting_weights(frozen), weights(tmp_path / "run"), "encoder."))
@@ -163,6 +168,23 @@ def test_evaluation_watches_ratio_and_tokens_on_the_fixed_val_set(scorer_path: P
     wanted = {"loss", "mse", "mae", "pearson", "r2", "token_auroc_filled", "token_auroc_replaced"}
     assert wanted <= set(content["eval"])
     assert content["made_with"]["dataset"] == "sequence_scorer"
+
+
+def test_what_is_watched_is_the_val_set_and_nothing_else(
+    scorer_config: Config, scorer_path: Path
+) -> None:
+    val = DatasetConsumer(
+        scorer_config.data_dir,
+        batch_size=1,
+        split="val",
+        max_files=scorer_config.val_files,
+        columns=ScorerObjective.columns,
+    ).read_all()
+    objective = ScorerObjective(mse_weight=scorer_config.mse_weight, target="synthenticity")
+    figures = objective.evaluate(load_scorer(scorer_path), val, 8)
+    said = json.loads((scorer_path / "metrics.json").read_text(encoding="utf-8"))["eval"]
+    for name in ("mae", "loss", "token_auroc_filled"):
+        assert said[name] == pytest.approx(figures[name], rel=1e-4)
 
 
 def test_the_last_weights_are_evaluated_wherever_the_interval_ends(
@@ -315,7 +337,9 @@ def test_a_stopped_run_goes_on_to_bit_identical_weights(
     folder, marker = newest_checkpoint(tmp_path / "run")
     assert marker["global_step"] == 6 and folder.name == "checkpoint-6"  # after the step begun
     assert not (tmp_path / "run" / "model.safetensors").exists()
-    assert train(long_run, tmp_path / "run").steps == 12
+    steps: list[int] = []
+    train(long_run, tmp_path / "run", on_progress=lambda progress: steps.append(progress.step))
+    assert min(steps) > 6 and max(steps) == 12
     assert all(same(weights(tmp_path / "run"), uninterrupted))
 
 
@@ -440,6 +464,27 @@ def _seen_by(live: Config, tmp_path: Path) -> Weights:
     return weights(tmp_path / "once")
 
 
+def test_nothing_is_let_go_of_before_a_complete_checkpoint_holds_it(
+    scorer_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = dataclasses.replace(
+        scorer_config, data_dir=str(tmp_path / "live"), max_backlog_files=2, max_iters=12
+    )
+    let_go: list[int] = []
+    acknowledge = BatchQueue.acknowledge
+
+    def watch(queue: BatchQueue, first: int) -> None:
+        found = newest_checkpoint(tmp_path / "run")
+        assert found is not None and first <= found[1]["position"] // 12
+        let_go.append(first)
+        acknowledge(queue, first)
+
+    monkeypatch.setattr(BatchQueue, "acknowledge", watch)
+    with providing(live):
+        train(live, tmp_path / "run")
+    assert let_go[-1] == 4 and len(let_go) > 1
+
+
 def test_training_waits_for_the_whole_val_set_of_a_starting_provider(
     scorer_config: Config, tmp_path: Path
 ) -> None:
@@ -526,6 +571,7 @@ def test_half_saved_checkpoints_push_out_no_complete_one(tmp_path: Path) -> None
     for step, complete in ((4, True), (8, True), (9, False), (11, False)):
         folder = tmp_path / f"checkpoint-{step}"
         folder.mkdir()
+        (folder / "trainer_state.json").write_text("{}", encoding="utf-8")
         if complete:
             content = json.dumps({"global_step": step, "position": 0})
             (folder / "stream.json").write_text(content, encoding="utf-8")
@@ -535,8 +581,9 @@ def test_half_saved_checkpoints_push_out_no_complete_one(tmp_path: Path) -> None
 
 def test_a_damaged_marker_is_named_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "checkpoint-4").mkdir()
+    (tmp_path / "checkpoint-4" / "trainer_state.json").write_text("{}", encoding="utf-8")
     (tmp_path / "checkpoint-4" / "stream.json").write_text("{", encoding="utf-8")
-    with pytest.raises(ModelError, match=r"stream\.json: is damaged .* Remove .*checkpoint-4"):
+    with pytest.raises(ModelError, match=r"checkpoint-4: is damaged .* Remove it"):
         newest_checkpoint(tmp_path)
 
 
@@ -570,3 +617,31 @@ def test_a_scorer_can_stand_on_an_encoder_of_another_architecture(
     config = dataclasses.replace(scorer_config, init_from_checkpoint=str(tmp_path / "bert"))
     assert train(config, tmp_path / "run").steps == config.max_iters
     assert load_scorer(tmp_path / "run").encoder.config.model_type == "bert"
+
+
+@pytest.mark.parametrize("eval_interval", [2, 30])
+def test_a_run_that_diverges_is_ended_and_leaves_no_broken_model(
+    eval_interval: int, scorer_config: Config, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(
+        scorer_config, max_iters=30, eval_interval=eval_interval, learning_rate=1e30
+    )
+    with pytest.raises(ModelError, match="is not finite at iteration"):
+        train(config, tmp_path / "run")
+    assert not list((tmp_path / "run").glob("**/model.safetensors"))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "trainer_state.json"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_serves(
+    name: str, long_run: Config, uninterrupted: Weights, tmp_path: Path
+) -> None:
+    with stopped_at(10) as watch, pytest.raises(KeyboardInterrupt):
+        train(long_run, tmp_path / "run", on_progress=watch)
+    newest = tmp_path / "run" / "checkpoint-11"
+    path = newest / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ModelError, match=r"checkpoint-11: is damaged .* Remove it"):
+        train(long_run, tmp_path / "run")
+    shutil.rmtree(newest)
+    train(long_run, tmp_path / "run")
+    assert all(same(weights(tmp_path / "run"), uninterrupted))

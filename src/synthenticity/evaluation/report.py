@@ -103,9 +103,9 @@ def _figures_table(results: dict[str, Any]) -> str:
         for name, figures in rows
     )
     return (
-        "<table><thead><tr><th></th><th>MAE</th><th>Pearson r</th><th>R²</th>"
+        "<div class='wide'><table><thead><tr><th></th><th>MAE</th><th>Pearson r</th><th>R²</th>"
         "<th>token AUROC</th><th>mean score of untouched text</th></tr></thead>"
-        f"<tbody>{cells}</tbody></table>"
+        f"<tbody>{cells}</tbody></table></div>"
     )
 
 
@@ -155,7 +155,7 @@ def _plot_reliability(data: ReportData) -> str:
         said = [probability[place == index].mean() for index in bins]
         happened = [filled[place == index].mean() for index in bins]
         axes.plot(said, happened, marker="o", color=ACCENT)
-    axes.set(xlabel="said", ylabel="share truly filled", xlim=(0, 1), ylim=(0, 1))
+    axes.set(xlabel="predicted probability", ylabel="share truly filled", xlim=(0, 1), ylim=(0, 1))
     return _svg(axes)
 
 
@@ -216,7 +216,7 @@ main{max-width:62rem;margin:0 auto;padding:2rem 1.2rem 4rem}
 h1{margin:.2rem 0 1rem;font-size:1.9rem}h2{margin-top:2.4rem}h3{margin:1.6rem 0 0;font-size:1rem}
 table{border-collapse:collapse;margin:1.2rem 0;font-variant-numeric:tabular-nums}
 th,td{padding:.35rem .9rem;border-bottom:1px solid var(--line);text-align:right}
-tbody th{text-align:left;font-weight:500}tbody tr:first-child{font-weight:700}
+tbody th{text-align:left;font-weight:500}.wide{overflow-x:auto}
 .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(20rem,1fr));gap:1.4rem}
 figure{margin:0;background:#fff;border:1px solid var(--line);border-radius:8px;padding:.6rem}
 figure svg{width:100%;height:auto}figcaption{color:#55595f;font-size:.85rem;text-align:center}

@@ -206,6 +206,8 @@ def _finish(run: _Run, directory: Path) -> dict[str, Any]:
         "sequences_per_second": run.sequences / max(run.seconds, 1e-9),
         "tokens_per_second": run.tokens / max(run.seconds, 1e-9),
     }
+    if not run.summary.files:
+        return summary  # nothing was made or read: what an earlier run wrote stays
     with suppress(OSError):  # a full disk must not hide what the run has to say
         text = json.dumps(summary, indent=2) + "\n"
         write_whole(directory / "summary.json", text)

@@ -90,7 +90,7 @@ class Scorer:
         """Score one text or several; a string gives one `Score`, a list a list.
 
         Raises:
-            CorpusError: a text has no token.
+            CorpusError: a text has no token, or none that the scorer knows.
 
         """
         if isinstance(texts, str):
@@ -102,6 +102,11 @@ class Scorer:
         for index, (ids, _) in enumerate(encoded):
             if not len(ids):
                 raise CorpusError(f"score: text {index} is empty. Give a text with characters.")
+            if np.isin(ids, self.model.config.special_token_ids).all():
+                raise CorpusError(
+                    f"score: text {index} holds no token that the scorer knows. Score text in "
+                    "the alphabet that it was trained on."
+                )
         plan = [cut_windows(len(ids), self.window_tokens) for ids, _ in encoded]
         jobs = [
             (ids[window.start : window.end], (text, place))

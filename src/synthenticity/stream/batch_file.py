@@ -215,7 +215,8 @@ def _decode(raw: bytes, expected: Identity | None, columns: Sequence[str] | None
     identity = Identity(**metadata)
     if expected is not None and identity != expected:
         raise BatchFileError(_identity_difference(identity, expected))
-    table = file.read(columns=None if columns is None else list(columns))
+    # In this thread alone: a process that ends soon after reading would be aborted by Arrow's.
+    table = file.read(columns=None if columns is None else list(columns), use_threads=False)
     values = {name: _to_numpy(table.column(name)) for name in table.column_names}
     for name in columns if columns is not None else digests:
         if name not in values or _column_digest(values[name]) != digests[name]:

@@ -86,6 +86,8 @@ def read_meta(directory: Path) -> Meta | None:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+    except NotADirectoryError:
+        raise QueueError(f"{directory}: is a file. Give a directory of batch files.") from None
     except (ValueError, OSError) as error:
         raise QueueError(f"{path}: cannot be read ({error}). Make the data again.") from None
     if not isinstance(content, dict) or not set(content) >= _OWN_KEYS:

@@ -292,7 +292,7 @@ def load_mlm_tokenizer(path: str | Path) -> Any:
 
 
 def _check_checkpoint(path: str | Path) -> None:
-    from transformers import MODEL_FOR_MASKED_LM_MAPPING, AutoConfig
+    from transformers import CONFIG_MAPPING, MODEL_FOR_MASKED_LM_MAPPING, AutoConfig
 
     folder = Path(path)
     looks_like_a_path = folder.is_absolute() or str(path).startswith(".") or folder.exists()
@@ -301,6 +301,9 @@ def _check_checkpoint(path: str | Path) -> None:
     )
     if looks_like_a_path and not (folder / "config.json").is_file():
         raise ModelError(f"{path}: is not a model checkpoint (no config.json in it). {advice}")
+    kind = _model_type(folder)
+    if kind is not None and kind not in CONFIG_MAPPING:
+        raise ModelError(f"{path}: is a {kind} model, not a masked language model. {advice}")
     if not looks_like_a_path:
         logger.warning("%s: there is no such folder here; looking for it on the hub.", path)
     try:
@@ -315,6 +318,15 @@ def _check_checkpoint(path: str | Path) -> None:
         ) from None
     if type(config) not in MODEL_FOR_MASKED_LM_MAPPING:
         raise ModelError(f"{path}: is a {config.model_type} model, not a masked language model.")
+
+
+def _model_type(folder: Path) -> str | None:
+    """Return what a local checkpoint says it is, or None."""
+    try:
+        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content.get("model_type") if isinstance(content, dict) else None
 
 
 def load_mlm(path: str | Path) -> Any:

@@ -243,7 +243,8 @@ def is_scorer(path: str | Path) -> bool:
         content = json.loads((Path(path) / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return bool(content.get("model_type") == SequenceScorerConfig.model_type)
+    kind = content.get("model_type") if isinstance(content, dict) else None
+    return bool(kind == SequenceScorerConfig.model_type)
 
 
 def load_scorer(path: str | Path) -> SequenceScorer:

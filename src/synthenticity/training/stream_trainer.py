@@ -7,13 +7,16 @@ checkpoint without its marker is not one, so each sequence acts on the weights e
 """
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import Trainer, TrainerState
@@ -163,8 +166,47 @@ class StreamTrainer(Trainer):  # type: ignore[misc]
         if self.processing_class is not None:
             self.processing_class.save_pretrained(folder)
 
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Report figures.
+
+        Raises:
+            ModelError: the loss is no number any more.
+
+        """
+        for name in ("loss", "eval_loss"):
+            if not math.isfinite(logs.get(name, 0.0)):
+                self._stop_diverged(name)
+        super().log(logs, *args, **kwargs)
+
+    def _stop_diverged(self, what: str) -> None:
+        raise ModelError(
+            f"train: the {what} is not finite at iteration {self.state.global_step}. Lower "
+            "learning_rate or raise warmup_iters, and begin anew in another --out_dir."
+        )
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        with _loading(resume_from_checkpoint):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        with _loading(checkpoint):
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        with _loading(checkpoint):
+            super()._load_rng_state(checkpoint)
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
+        if not all(bool(p.isfinite().all()) for p in self.model.parameters()):
+            self._stop_diverged("model")
+        try:
+            super()._save_checkpoint(model, trial)
+        except (RuntimeError, SafetensorError) as error:  # what the writers make of a full disk
+            raise ModelError(
+                f"{self.args.output_dir}: the checkpoint cannot be written "
+                f"({str(error).splitlines()[0]}). Free space; the same command goes on from the "
+                "checkpoint before."
+            ) from error
         step = self.state.global_step
         out_dir = Path(self.args.output_dir)
         folder = out_dir / f"checkpoint-{step}"
@@ -194,6 +236,19 @@ class StreamTrainer(Trainer):  # type: ignore[misc]
         return current > queue.first_unacknowledged() and not queue.path(TRAIN, following).exists()
 
 
+@contextmanager
+def _loading(checkpoint: str | None) -> Iterator[None]:
+    """Within, whatever is wrong with a checkpoint becomes an error that names it and the mend."""
+    try:
+        yield
+    except Exception as error:
+        words = str(error).strip().splitlines() or [type(error).__name__]
+        raise ModelError(
+            f"{checkpoint}: is damaged ({words[0]}). Remove it; training goes on from the "
+            "checkpoint before it, or anew."
+        ) from error
+
+
 def mark_position(folder: Path, step: int, position: int, consumer: DatasetConsumer) -> None:
     """Write the marker that makes a checkpoint complete, atomically."""
     content = {
@@ -221,12 +276,13 @@ def _complete_checkpoints(out_dir: Path) -> list[tuple[Path, dict[str, Any]]]:
     found = []
     for marker in out_dir.glob(f"checkpoint-*/{POSITION_NAME}"):
         try:
+            json.loads((marker.parent / "trainer_state.json").read_text(encoding="utf-8"))
             content = json.loads(marker.read_text(encoding="utf-8"))
             found.append((int(content["global_step"]), marker.parent, content))
-        except (ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelError(
-                f"{marker}: is damaged ({error}). Remove {marker.parent}; training goes on from "
-                "the checkpoint before it."
+                f"{marker.parent}: is damaged ({error}). Remove it; training goes on from the "
+                "checkpoint before it, or anew."
             ) from None
     return [(folder, content) for _, folder, content in sorted(found, reverse=True)]
 

@@ -337,6 +337,7 @@ def _arguments(config: Config, folder: Path) -> TrainingArguments:
         eval_steps=config.eval_interval,
         save_strategy="steps",
         save_steps=config.save_interval,
+        logging_nan_inf_filter=False,
         logging_steps=min(10, config.eval_interval),
         report_to=_reports(config),
         disable_tqdm=True,
