@@ -65,7 +65,7 @@ def test_an_untrained_filling_model_is_found(
 ) -> None:
     import torch
 
-    from synthenticity.synthesis.mlm_inference import load_mlm
+    from synthenticity.synthesis.checkpoints import load_mlm
 
     other = shutil.copytree(mlm_path, tmp_path / "mlm", ignore=shutil.ignore_patterns("check*"))
     model = load_mlm(mlm_path)

@@ -175,8 +175,9 @@ def _check_training(config: Config, queue: BatchQueue, meta: Meta) -> str:
     import torch
 
     from synthenticity.text.tokenization import load_tokenizer
+    from synthenticity.training.checks import TRAINING_TYPES
     from synthenticity.training.objective import tensor_batches
-    from synthenticity.training.train import TRAINING_TYPES, build_model
+    from synthenticity.training.train import build_model
 
     modes = {value: key for key, value in TRAINING_TYPES.items()}
     mode = modes.get(meta.task["training_type"])

@@ -11,7 +11,7 @@ import torch
 
 from synthenticity.config import Config
 from synthenticity.errors import CompatibilityError, ModelError
-from synthenticity.synthesis.mlm_inference import load_mlm
+from synthenticity.synthesis.checkpoints import load_mlm
 from synthenticity.text.tokenization import build_character_tokenizer, load_tokenizer
 from synthenticity.training.model import (
     SequenceScorer,

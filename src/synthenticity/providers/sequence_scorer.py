@@ -14,8 +14,9 @@ from synthenticity.errors import ConfigError
 from synthenticity.providers.base import DATA_SETTINGS, DataProviderBase
 from synthenticity.providers.pools import open_split_pools
 from synthenticity.stream.batch_file import Columns, narrowest_ids
+from synthenticity.synthesis.checkpoints import load_mlm_tokenizer
 from synthenticity.synthesis.masking import choose_positions, choose_recipes
-from synthenticity.synthesis.mlm_inference import MLMInferenceEngine, load_mlm_tokenizer
+from synthenticity.synthesis.mlm_inference import MLMInferenceEngine
 from synthenticity.synthesis.synthetic_generation import (
     NOT_COUNTED,
     add_cls_token,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from synthenticity.errors import CorpusError
 from synthenticity.scoring.windows import Window, cut_windows, own_weights
-from synthenticity.synthesis.mlm_inference import resolve_device
+from synthenticity.synthesis.checkpoints import resolve_device
 from synthenticity.text.tokenization import encode_with_offsets, load_tokenizer
 from synthenticity.training.model import SequenceScorer, load_scorer
 

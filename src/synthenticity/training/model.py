@@ -26,7 +26,7 @@ from transformers.utils import ModelOutput
 
 from synthenticity.config import Config
 from synthenticity.errors import CompatibilityError, ModelError, model_loading
-from synthenticity.synthesis.mlm_inference import context_length, load_mlm
+from synthenticity.synthesis.checkpoints import context_length, load_mlm
 from synthenticity.text.tokenization import load_tokenizer, special_ids, tokenizer_fingerprint
 
 

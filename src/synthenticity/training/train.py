@@ -16,16 +16,15 @@ from typing import Any
 
 import torch
 from transformers import PrinterCallback, TrainingArguments
-from transformers.integrations import get_available_reporting_integrations
 from transformers.trainer_utils import set_seed
 
 from synthenticity.config import Config
-from synthenticity.config_file import load_config, to_mapping, write_config
+from synthenticity.config_file import write_config
 from synthenticity.durable import write_whole
-from synthenticity.errors import CompatibilityError, ConfigError
+from synthenticity.errors import CompatibilityError
 from synthenticity.stream.dataset_consumer import DatasetConsumer
-from synthenticity.stream.meta import LIVE, Meta
-from synthenticity.synthesis.mlm_inference import resolve_device, resolve_dtype
+from synthenticity.stream.meta import Meta
+from synthenticity.synthesis.checkpoints import resolve_device, resolve_dtype
 from synthenticity.text.tokenization import load_tokenizer, tokenizer_fingerprint
 from synthenticity.training.callbacks import (
     Flow,
@@ -34,40 +33,28 @@ from synthenticity.training.callbacks import (
     TrainProgress,
     signals_set,
 )
+from synthenticity.training.checks import (
+    check_continuation,
+    check_mode,
+    check_settings,
+    check_sizes,
+    reports,
+)
 from synthenticity.training.loss import MODIFIERS, LossModifiers
 from synthenticity.training.model import (
     ModelMode,
     build_language_model,
     build_scorer,
-    check_tokenizer,
-    checkpoint_context_length,
 )
 from synthenticity.training.objective import LanguageModelObjective, Objective, ScorerObjective
-from synthenticity.training.stream_trainer import StreamTrainer, newest_checkpoint
+from synthenticity.training.stream_trainer import StreamTrainer
 
 logger = logging.getLogger(__name__)
 
-TRAINING_TYPES = {
-    ModelMode.LANGUAGE_MODEL: "MLM",
-    ModelMode.SEQUENCE_SCORER: "SEQUENCE_SCORING",
+OBJECTIVES: dict[ModelMode, type[LanguageModelObjective] | type[ScorerObjective]] = {
+    ModelMode.LANGUAGE_MODEL: LanguageModelObjective,
+    ModelMode.SEQUENCE_SCORER: ScorerObjective,
 }
-MAY_CHANGE = frozenset(
-    {
-        "data_dir",
-        "device",
-        "eval_interval",
-        "max_backlog_files",
-        "max_iters",
-        "report_to",
-        "save_interval",
-        "sleep_seconds",
-        "wait_seconds",
-    }
-)
-"""Settings that a continued run may change: they do not alter what has been learnt so far.
-
-A larger `max_iters` stretches the schedule, so the learning rate rises again; training says so.
-"""
 
 
 @dataclass(frozen=True)
@@ -96,13 +83,9 @@ def train(
         KeyboardInterrupt: stopped by a signal, after a last checkpoint; the same call continues.
 
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ConfigError("train: distributed training is not supported yet. Start one process.")
     folder = Path(out_dir)
-    _check_folder(folder)
-    _check_device(config)
-    _reports(config)
-    resumed = _check_continuation(config, folder)
+    check_settings(config, folder)
+    resumed = check_continuation(config, folder)
     stop = threading.Event()
     with signals_set(stop):
         consumer = DatasetConsumer(
@@ -115,9 +98,9 @@ def train(
             on_wait=on_message,
             while_waiting=while_waiting,
         )
-        _check_mode(config, consumer.meta)
-        consumer.choose_columns(_objective_columns(config))
-        _check_sizes(config, consumer.meta)
+        check_mode(config, consumer.meta)
+        consumer.choose_columns(OBJECTIVES[ModelMode(config.model_mode)].columns)
+        check_sizes(config, consumer.meta)
         step, checkpoint = _take_position(consumer, resumed)
         done = _read_metrics(folder)
         if step >= config.max_iters and done.get("steps") == step:
@@ -143,83 +126,6 @@ def train(
         if stop.is_set():
             raise KeyboardInterrupt
     return _finish(trainer, folder)
-
-
-def _check_folder(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"out_dir: {folder} is a file. Give a directory.")
-
-
-def _check_device(config: Config) -> None:
-    device = resolve_device(config.device)
-    if device.index:
-        raise ConfigError(
-            f"device: training takes the first device it sees, not {config.device}. Choose with "
-            f"CUDA_VISIBLE_DEVICES={device.index} and device = {device.type!r}."
-        )
-
-
-def _objective_columns(config: Config) -> list[str]:
-    scoring = config.model_mode == ModelMode.SEQUENCE_SCORER
-    return (ScorerObjective if scoring else LanguageModelObjective).columns
-
-
-def _check_continuation(config: Config, folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """Return the checkpoint to go on from; refuse to mix two runs in one directory."""
-    newest = newest_checkpoint(folder)
-    if newest is None:
-        return None
-    old, new = to_mapping(load_config(folder / "config.toml")), to_mapping(config)
-    differing = [
-        f"{key} is {old.get(key)!r} there and {new.get(key)!r} here"
-        for key in sorted({*old, *new} - MAY_CHANGE)
-        if old.get(key) != new.get(key)
-    ]
-    if differing:
-        raise CompatibilityError(
-            f"{folder}: holds a run with other settings: {'; '.join(differing)}. "
-            "Use another --out_dir, or remove this one."
-        )
-    return newest
-
-
-def _check_mode(config: Config, meta: Meta) -> None:
-    """Refuse data of the wrong kind."""
-    wanted = TRAINING_TYPES[ModelMode(config.model_mode)]
-    found = meta.task.get("training_type")
-    if found != wanted:
-        raise CompatibilityError(
-            f"model_mode: {config.model_mode} needs {wanted} data, {config.data_dir} holds "
-            f"{found} data. Change model_mode or data_dir."
-        )
-
-
-def _check_sizes(config: Config, meta: Meta) -> None:
-    """Refuse data that the settings or the checkpoint to start from do not fit."""
-    length = next(c.shape[0] for c in meta.schema.columns if c.name == "input_ids")
-    if length != config.block_size:
-        raise CompatibilityError(
-            f"block_size: {config.block_size}, and the sequences in {config.data_dir} are "
-            f"{length} tokens long. Set block_size = {length}, or use other data."
-        )
-    path = config.init_from_checkpoint
-    if path:
-        tokenizer = load_tokenizer(Path(config.data_dir) / "tokenizer")
-        check_tokenizer(path, tokenizer, "init_from_checkpoint")
-        limit = checkpoint_context_length(path)
-        if length > limit:
-            raise CompatibilityError(
-                f"block_size: the sequences in {config.data_dir} are {length} tokens long, the "
-                f"model of {path} reads {limit}. Make shorter data, or train the MLM with a "
-                "larger block_size."
-            )
-    per_step = config.batch_size * config.gradient_accumulation_steps
-    if meta.kind == LIVE and per_step > (config.max_backlog_files - 1) * meta.rows_per_file:
-        raise ConfigError(
-            f"batch_size: an iteration takes {per_step} sequences, the backlog holds "
-            f"{config.max_backlog_files} files of {meta.rows_per_file}, one of them in use. "
-            "Raise max_backlog_files or batches_per_file."
-        )
 
 
 def _take_position(
@@ -293,24 +199,6 @@ def build_model(
     return build_language_model(config, tokenizer), LanguageModelObjective(modifiers)
 
 
-def _reports(config: Config) -> list[str]:
-    """Return where training reports to.
-
-    Raises:
-        ConfigError: the Trainer knows no such place, or its package is not installed.
-
-    """
-    names = [name.strip() for name in config.report_to.split(",") if name.strip() != "none"]
-    there = get_available_reporting_integrations()
-    for name in names:
-        if name not in there:
-            raise ConfigError(
-                f"report_to: {name} is unknown or not installed. Here are: "
-                f"{', '.join(sorted(there))}, none."
-            )
-    return names
-
-
 def _arguments(config: Config, folder: Path) -> TrainingArguments:
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / "tensorboard")
     folder.mkdir(parents=True, exist_ok=True)
@@ -339,7 +227,7 @@ def _arguments(config: Config, folder: Path) -> TrainingArguments:
         save_steps=config.save_interval,
         logging_nan_inf_filter=False,
         logging_steps=min(10, config.eval_interval),
-        report_to=_reports(config),
+        report_to=reports(config),
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=device.type == "cuda",
