@@ -106,9 +106,9 @@ def _quiet_libraries() -> Iterator[None]:
 def _share_processors() -> None:
     """Let threads that wait for each other sleep: provider and trainer run side by side.
 
-    Spinning, as OpenMP does by default, gains a tenth on an idle machine and costs several times
-    as much where another process wants the processors (docs/benchmarks.md). To be called before
-    torch is imported; a policy set in the environment stays.
+    Spinning, as OpenMP does by default, saves 15 % of a step on an idle machine, and makes it six
+    times as long beside another process (docs/benchmarks.md). To be called before torch is
+    imported; a policy set in the environment stays.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 

@@ -3,7 +3,7 @@
 Every pattern hits the asked ratio exactly (per sequence, rounded to whole tokens): span patterns
 whose spans may overlap give .33 to .68 for one setting. Patterns work on the maskable
 positions alone, pushed together, so special, padding and protected tokens need no special case.
-A token takes 0.1 microseconds to mask (sticky 0.6, by units 0.4).
+A token takes 0.1 microseconds to mask (by words 0.2, sticky 0.6).
 """
 
 from collections.abc import Callable, Mapping
