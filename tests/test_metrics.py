@@ -56,3 +56,12 @@ def test_differences_between_documents_inflate_the_pooled_figure_only() -> None:
     found = token_metrics(np.broadcast_to(ratios, labels.shape), labels)
     assert found["token_auroc_filled"] > 0.75
     assert found["token_auroc_filled_within"] == 0.5
+
+
+def test_filled_and_replaced_are_different_questions() -> None:
+    labels = np.array([[0, 0, 1, 1, 2, 2]])
+    figures = token_metrics(np.array([[0.1, 0.2, 0.3, 0.4, 0.8, 0.9]]), labels)
+    assert figures["token_auroc_filled"] == figures["token_auroc_replaced"] == 1.0
+    figures = token_metrics(np.array([[0.3, 0.4, 0.1, 0.2, 0.8, 0.9]]), labels)
+    assert figures["token_auroc_filled"] == 0.5
+    assert figures["token_auroc_replaced"] == 1.0

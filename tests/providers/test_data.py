@@ -268,9 +268,12 @@ def test_unknown_characters_are_never_masked_and_random_tokens_never_special(
     assert (made["input_ids"][unknown] == made["original_ids"][unknown]).all()
     drawn = made["input_ids"][made["token_labels"] == 3]
     assert len(drawn) > 20 and not np.isin(drawn, constant_engine.special_ids).any()
-    provider = CharDiffusionProvider(dataclasses.replace(mlm_config, **changes))
+    known = scorer_config.mlm_checkpoint_path  # a tokenizer that lacks the character
+    mlm = dataclasses.replace(mlm_config, init_from_checkpoint=known, **changes)
+    provider = CharDiffusionProvider(mlm)
     made = provider.make_file("train", 0)
     special = set(provider.tokenizer.all_special_ids) - {provider.tokenizer.mask_token_id}
     masked = made["labels"] >= 0
+    assert (made["input_ids"] == provider.tokenizer.unk_token_id).any()
     assert masked.any() and not np.isin(made["labels"][masked], list(special)).any()
     assert not np.isin(made["input_ids"][masked], list(special)).any()

@@ -10,6 +10,7 @@ import torch
 
 from synthenticity.errors import CompatibilityError, ConfigError, CorpusError, ModelError
 from synthenticity.scoring.scorer import Scorer
+from synthenticity.scoring.windows import cut_windows
 from synthenticity.text.tokenization import build_character_tokenizer
 
 SENTENCE = "the king and his fool went to a hall where night fell on stone; "
@@ -111,3 +112,14 @@ def test_what_is_no_scorer_is_refused(mlm_path: Path, scorer_path: Path, tmp_pat
     build_character_tokenizer(["xyz"], block_size=33).save_pretrained(str(other))
     with pytest.raises(CompatibilityError, match="its tokenizer"):
         Scorer.from_pretrained(other)
+
+
+def test_windows_weigh_as_much_as_they_count(scorer: Scorer) -> None:
+    text = text_of(70)
+    windows = cut_windows(70, 32)
+    sizes = [window.own_end - window.own_start for window in windows]
+    assert len(set(sizes)) > 1
+    values = [scorer.score(text[window.start : window.end]).synthenticity for window in windows]
+    expected = np.dot(values, sizes) / 70
+    assert scorer.score(text).synthenticity == pytest.approx(expected, abs=1e-6)
+    assert abs(expected - np.mean(values)) > 1e-5
