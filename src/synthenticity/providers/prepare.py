@@ -6,7 +6,6 @@ only, and the same call goes on where it was; asked for more files, it makes the
 """
 
 import json
-import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -26,8 +25,6 @@ from synthenticity.stream.batch_file import BatchSchema, Identity, encode_batch_
 from synthenticity.stream.batch_queue import TRAIN, BatchQueue
 from synthenticity.stream.meta import FINITE, LIVE, Meta
 from synthenticity.stream.summary import StreamSummary, summarize
-
-logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "val")
 KNOWN_SPLITS = ("train", "val", "test")

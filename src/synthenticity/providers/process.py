@@ -28,11 +28,12 @@ PREFIX = "synthenticity: "
 def provider_running(config: Config) -> Iterator[Callable[[], bool]]:
     """Within, `synthenticity prepare` works for `config.data_dir` in another process.
 
+    Yields a function to call while waiting for the provider's files: it returns whether the
+    provider is running, and raises `QueueError`, with its last words, once it has failed.
+
     Raises:
         ConfigError: the directory holds a finite data set, which no provider adds to by itself.
 
-    Yields a function that raises `QueueError`, with the provider's last words, once it has
-    ended with an error: call it while waiting for the provider's files.
     """
     meta = BatchQueue(config.data_dir).meta()
     if meta is not None and meta.kind == FINITE:
