@@ -92,6 +92,22 @@ def special_ids(tokenizer: Any) -> NDArray[np.int64]:
     return np.array(sorted(set(tokenizer.all_special_ids)), dtype=np.int64)
 
 
+def frame_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """Return the special ids that a tokenizer puts before and after a text: [CLS] and [SEP], say.
+
+    A model reads best what it was trained on, so a window is framed as a whole text is. The
+    character tokenizer puts nothing around a text.
+
+    >>> frame_ids(build_character_tokenizer(["abc"], block_size=16))
+    ([], [])
+    """
+    encoding = tokenizer("a", return_special_tokens_mask=True)
+    ids, special = encoding["input_ids"], encoding["special_tokens_mask"]
+    first = special.index(0) if 0 in special else len(ids)
+    last = len(special) - special[::-1].index(0) if 0 in special else len(ids)
+    return list(ids[:first]), list(ids[last:])
+
+
 def encode(tokenizer: Any, text: str) -> NDArray[np.int64]:
     """Return the ids of a text `[tokens]`, without special tokens around it."""
     table = _character_table(tokenizer)
