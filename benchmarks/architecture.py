@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModelForMaskedLM
 from synthenticity.config import Config
 from synthenticity.providers.char_diffusion import CharDiffusionProvider
 from synthenticity.seeding import numpy_rng
-from synthenticity.synthesis.mlm_inference import masked_logits
+from synthenticity.synthesis.masked_head import masked_logits
 from synthenticity.training.model import new_encoder_config
 
 LENGTH, BATCH = 256, 4
@@ -89,6 +89,7 @@ def main() -> None:
     seconds = parser.parse_args().seconds
     config = Config(
         dataset="char_diffusion",
+        split_by="balanced",
         block_size=LENGTH,
         batch_size=BATCH,
         corruption="mask",

@@ -11,7 +11,7 @@ import numpy as np
 import record
 import torch
 
-from synthenticity.config import Recipe
+from synthenticity.recipe import Recipe
 from synthenticity.seeding import numpy_rng
 from synthenticity.stream.batch_file import (
     BatchSchema,
@@ -24,6 +24,7 @@ from synthenticity.stream.batch_queue import BatchQueue
 from synthenticity.synthesis.masking import mask_rows
 from synthenticity.synthesis.sampling import Sampling, draw_tokens
 from synthenticity.text.corpus import load_corpus
+from synthenticity.text.reading import CorpusSource
 from synthenticity.text.tokenization import build_character_tokenizer, encode
 
 ROWS, LENGTH = 800, 256
@@ -56,16 +57,16 @@ def masking_rows() -> list[dict[str, str]]:
 
 def corpus_rows() -> list[dict[str, str]]:
     """Time reading and encoding the plays, and the tokenizer itself on one of them."""
-    documents = load_corpus("shakespeare")
-    tokenizer = build_character_tokenizer((d.text for d in documents), block_size=LENGTH)
-    text = "".join(document.text for document in documents)
-    play = documents[0].text
+    source = CorpusSource(source="shakespeare")
+    corpus = load_corpus(source)
+    tokenizer = build_character_tokenizer([corpus.alphabet], block_size=LENGTH)
+    text, play = "".join(corpus.texts), corpus.texts.read(0)
     by_table = median_seconds(lambda: encode(tokenizer, text)) / len(text)
     by_tokenizer = median_seconds(
         lambda: tokenizer(play, add_special_tokens=False)["input_ids"], 3
     ) / len(play)
     return [
-        row("read the 38 plays", median_seconds(lambda: load_corpus("shakespeare")), "s"),
+        row("read the 38 plays", median_seconds(lambda: load_corpus(source)), "s"),
         row(f"encode them ({len(text):,} characters)", by_table * len(text), "s"),
         row("the tokenizer's own time / the table's, a character", by_tokenizer / by_table, "x"),
     ]

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from synthenticity import Config, DataProviderBase, add_cls_token, create_synthetic_text
-from synthenticity.providers.pools import open_split_pools
+from synthenticity.providers.pools import open_corpus, open_split_pools
 from synthenticity.synthesis.masking import choose_positions, choose_recipes
-from synthenticity.text.corpus import load_corpus
 from synthenticity.text.tokenization import build_character_tokenizer, special_ids
 
 NOT_COUNTED = -100
@@ -44,22 +43,22 @@ class UnigramProvider(DataProviderBase):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        documents = load_corpus(config.corpus)
-        self.tokenizer = build_character_tokenizer(
-            (document.text for document in documents), block_size=config.block_size
-        )
+        corpus = open_corpus(config)
+        self.tokenizer = build_character_tokenizer([corpus.alphabet], block_size=config.block_size)
         self.recipes = config.mixture(untouched_share=0.15, all_filled_share=0.05)
         opened = open_split_pools(
             config,
-            documents,
+            corpus,
             self.tokenizer,
             train_pool="scorer",
             window=config.block_size - 1,
             recipes=self.recipes,
         )
         self.pools, self._corpus_hash = opened.pools, opened.corpus_hash
-        counts = np.bincount(self.pools["train"].ids, minlength=len(self.tokenizer))
-        self.filler = UnigramFiller(self.tokenizer, counts.astype(float))
+        sample = self.pools["train"].sample_windows(np.random.default_rng(config.seed), 1000)
+        counts = np.bincount(sample.ids.ravel(), minlength=len(self.tokenizer)).astype(float)
+        counts[special_ids(self.tokenizer)] = 0
+        self.filler = UnigramFiller(self.tokenizer, counts)
 
     def build_meta(self) -> dict[str, Any]:
         """Describe the batches: ids in, the ratio and the labels as truth."""

@@ -6,9 +6,18 @@ from the fields below; how files and options become a `Config` is in `config_fil
 
 import dataclasses
 import math
-from typing import Any
 
 from synthenticity.errors import ConfigError
+from synthenticity.recipe import (
+    FILL_ORDERS,
+    MASK_PATTERNS,
+    NOT_NEGATIVE,
+    POSITIVE,
+    RECIPE_BOUNDS,
+    SHARE,
+    Recipe,
+    order_problems,
+)
 from synthenticity.settings import (
     bound_problems,
     choice_problems,
@@ -17,68 +26,9 @@ from synthenticity.settings import (
     setting,
 )
 
-MASK_PATTERNS = ("random", "span", "sticky", "word", "line", "sentence", "prefix", "suffix")
+SAFETENSORS = "safetensors"
 MODEL_MODES = ("language_model", "sequence_scorer")
 AUTO = "auto"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """One way of making a sequence partly synthetic; a mixture is a tuple of weighted recipes."""
-
-    pattern: str = setting("", "random", "rule that chooses the positions", MASK_PATTERNS)
-    ratio: tuple[float, float] = setting("", (0.0, 1.0), "range the masked share is drawn from")
-    weight: float = setting("", 1.0, "share of the sequences made this way, relative")
-    temperature: float = setting("", 1.0, "of the sampling; 0 writes the likeliest token")
-    top_k: int | None = setting("", None, "sample among the k likeliest tokens only")
-    top_p: float | None = setting("", None, "sample within this probability mass only")
-    mean_span: float = setting("", 8.0, "`span`: mean length of a span, in tokens")
-    stickiness: float = setting("", 8.0, "`sticky`: how much likelier a neighbour is chosen")
-
-    @property
-    def name(self) -> str:
-        """A short label that tells recipes apart in data and in tables.
-
-        >>> Recipe(pattern="span", ratio=(0.1, 0.7), top_k=50).name
-        'span m8 0.1-0.7 t1 k50'
-        """
-        low, high = self.ratio
-        ratio = f"{low:g}" if low == high else f"{low:g}-{high:g}"
-        shape = {"span": f"m{self.mean_span:g}", "sticky": f"s{self.stickiness:g}"}
-        parts = [self.pattern, *([shape[self.pattern]] if self.pattern in shape else [])]
-        parts += [ratio, f"t{self.temperature:g}"]
-        parts += [f"k{self.top_k}"] if self.top_k else []
-        parts += [f"p{self.top_p:g}"] if self.top_p else []
-        return " ".join(parts)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the values that differ from the defaults, as plain ones."""
-        return {
-            field.name: list(value) if isinstance(value, tuple) else value
-            for field in dataclasses.fields(self)
-            if (value := getattr(self, field.name)) != field.default
-        }
-
-    def problems(self) -> list[str]:
-        """Return what is wrong with the values, one sentence each."""
-        return [
-            *choice_problems(self),
-            *range_problems("ratio", self.ratio),
-            *bound_problems(self, _RECIPE_BOUNDS),
-        ]
-
-
-_SHARE = (0.0, 1.0)
-_POSITIVE = (1, math.inf)
-_NOT_NEGATIVE = (0, math.inf)
-_RECIPE_BOUNDS: dict[str, tuple[float, float]] = {
-    "weight": _NOT_NEGATIVE,
-    "temperature": _NOT_NEGATIVE,
-    "top_k": _POSITIVE,
-    "top_p": _SHARE,
-    "mean_span": _POSITIVE,
-    "stickiness": _POSITIVE,
-}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,16 +45,50 @@ Write the smaller number first.
     # The text and what is cut from it.
     dataset: str = setting("data", "sequence_scorer", "provider that makes the data, by name")
     corpus: str = setting(
-        "data", "shakespeare", "`shakespeare` (extra `demo`), or a UTF-8 text file or folder"
+        "data",
+        "shakespeare",
+        "text, CSV, JSON lines, Parquet or Arrow file, a folder or glob of them, `hf:NAME`, `-` "
+        "(standard input), or `shakespeare` (extra `demo`)",
+    )
+    text_column: str = setting("data", "text", "column of tables that holds the text")
+    id_column: str | None = setting(
+        "data", None, "column that holds the document's name; default: file and line or row"
+    )
+    group_column: str | None = setting(
+        "data", None, "column that holds a group (author, source); a group stays in one pool"
+    )
+    domain_column: str | None = setting(
+        "data", None, "column that holds the domain, for `test_domains`"
+    )
+    protect_column: str | None = setting(
+        "data", None, "column that holds spans of characters, `[[start, end], ...]`, never masked"
+    )
+    document_per: str = setting(
+        "data",
+        "file",
+        "what is a document of a plain text file",
+        choices=("file", "line", "paragraph"),
     )
     data_dir: str = setting("data", "data/sequence_scorer", "queue or data set directory")
     split_by: str = setting(
-        "data", "document", "how the pools are cut", choices=("document", "position")
+        "data",
+        "document",
+        "how the pools are cut: a document goes where the hash of its name says, for good; "
+        "`balanced` meets the shares with few documents; `position` cuts each document",
+        choices=("document", "balanced", "position"),
     )
     pool_shares: tuple[float, ...] = setting(
         "data",
         (0.42, 0.42, 0.08, 0.08),
         "shares of the MLM-training, scorer-training, val and test pools",
+    )
+    near_duplicates: float = setting(
+        "data",
+        0.2,
+        "documents that share so much of their runs of 13 words stay in one pool; 0 is off",
+    )
+    test_domains: tuple[str, ...] = setting(
+        "data", (), "domains whose documents are in test only, held out from all training"
     )
     shared_training_pool: bool = setting(
         "data",
@@ -115,7 +99,7 @@ Write the smaller number first.
     max_unknown_share: float = setting(
         "data", 0.001, "stop if more of the characters than this are unknown to the tokenizer"
     )
-    block_size: int = setting("data", 256, "tokens of a sequence; scorer data count [CLS]")
+    block_size: int = setting("data", 256, "tokens of a sequence; [CLS] and [SEP] count")
     batch_size: int = setting("data", 16, "sequences of a batch")
     batches_per_file: int = setting("data", 50, "batches of a batch file")
     val_files: int = setting(
@@ -128,10 +112,10 @@ Write the smaller number first.
         "masking", (0.1, 0.7), "range the masked share of a sequence is drawn from, uniformly"
     )
     untouched_share: float | None = setting(
-        "masking", None, "sequences left untouched; default 0.15, for char_diffusion 0"
+        "masking", None, "sequences left untouched; default 0.15, for MLM data 0"
     )
     all_filled_share: float | None = setting(
-        "masking", None, "sequences masked whole; default 0.05, for char_diffusion 0"
+        "masking", None, "sequences masked whole; default 0.05, for MLM data 0"
     )
     pattern: str = setting(
         "masking", "random", "rule that chooses the positions", choices=MASK_PATTERNS
@@ -149,7 +133,7 @@ Write the smaller number first.
     corruption: str = setting(
         "masking",
         AUTO,
-        "`mask`: [MASK] only; `bert`: 80/10/10; `auto`: bert for char_diffusion, mask for scorers",
+        "`mask`: [MASK] only; `bert`: 80/10/10; `auto`: bert for MLM data, mask for scorers",
         choices=(AUTO, "mask", "bert"),
     )
 
@@ -158,6 +142,26 @@ Write the smaller number first.
     temperature: float = setting("filling", 1.0, "of the sampling; 0 writes the likeliest token")
     top_k: int | None = setting("filling", None, "sample among the k likeliest tokens only")
     top_p: float | None = setting("filling", None, "sample within this probability mass only")
+    steps: int = setting(
+        "filling", 1, "rounds in which the masks are filled; later ones see earlier ones"
+    )
+    order: str = setting("filling", "confident", "what a round fills first", choices=FILL_ORDERS)
+    forbid_original: bool = setting("filling", False, "never write the token that stood there")
+    model_revision: str | None = setting(
+        "filling", None, "branch, tag or commit of a filling model on the hub"
+    )
+    model_weights: str = setting(
+        "filling",
+        SAFETENSORS,
+        "`any` allows PyTorch's old format, too: only for files that you trust",
+        choices=(SAFETENSORS, "any"),
+    )
+    model_remote_code: bool = setting(
+        "filling", False, "run the Python code that comes with the filling model"
+    )
+    tokenizer: str | None = setting(
+        "filling", None, "tokenizer of scorer data: folder or id; default: the filling model's"
+    )
     cls_token_id: int | None = setting(
         "filling", None, "must be the tokenizer's own [CLS] id; default: taken from it"
     )
@@ -179,7 +183,7 @@ Write the smaller number first.
         "model", "bidirectional", "only bidirectional makes sense here", choices=("bidirectional",)
     )
     init_from_checkpoint: str | None = setting(
-        "model", None, "start from this MLM or scorer; else from scratch"
+        "model", None, "start from this MLM, scorer, or encoder to make an MLM of"
     )
     head: str = setting(
         "model",
@@ -243,6 +247,9 @@ Write the smaller number first.
         problems = [*choice_problems(self), *bound_problems(self, _BOUNDS)]
         problems += range_problems("mask_probability_range", self.mask_probability_range)
         problems += _pool_problems(self.pool_shares)
+        problems += order_problems(self)
+        if self.test_domains and self.domain_column is None:
+            problems.append("test_domains: no domain_column says which domain a document has.")
         problems += self._mixture_problems() + expression_problems("protect", self.protect)
         if self.attention_heads > 0 and self.hidden_size % (2 * self.attention_heads):
             problems.append(
@@ -292,40 +299,51 @@ Write the smaller number first.
         )
 
 
-_SIMPLE_KEYS = ("pattern", "temperature", "top_k", "top_p", "mean_span", "stickiness")
+_SIMPLE_KEYS = (
+    "pattern",
+    "temperature",
+    "top_k",
+    "top_p",
+    "mean_span",
+    "stickiness",
+    "steps",
+    "order",
+    "forbid_original",
+)
 SETTINGS = {field.name: field for field in dataclasses.fields(Config)}
 _BOUNDS: dict[str, tuple[float, float]] = {
-    **{key: bound for key, bound in _RECIPE_BOUNDS.items() if key != "weight"},
-    "max_unknown_share": _SHARE,
+    **{key: bound for key, bound in RECIPE_BOUNDS.items() if key != "weight"},
+    "near_duplicates": SHARE,
+    "max_unknown_share": SHARE,
     "block_size": (2, math.inf),
-    "batch_size": _POSITIVE,
-    "batches_per_file": _POSITIVE,
-    "val_files": _POSITIVE,
+    "batch_size": POSITIVE,
+    "batches_per_file": POSITIVE,
+    "val_files": POSITIVE,
     "seed": (0, 2**32 - 1),
-    "untouched_share": _SHARE,
-    "all_filled_share": _SHARE,
-    "cls_token_id": _NOT_NEGATIVE,
+    "untouched_share": SHARE,
+    "all_filled_share": SHARE,
+    "cls_token_id": NOT_NEGATIVE,
     "max_backlog_files": (2, math.inf),
-    "sleep_seconds": _NOT_NEGATIVE,
-    "wait_seconds": _NOT_NEGATIVE,
-    "layers": _POSITIVE,
-    "hidden_size": _POSITIVE,
-    "attention_heads": _POSITIVE,
-    "attention_window": _NOT_NEGATIVE,
-    "intermediate_size": _POSITIVE,
+    "sleep_seconds": NOT_NEGATIVE,
+    "wait_seconds": NOT_NEGATIVE,
+    "layers": POSITIVE,
+    "hidden_size": POSITIVE,
+    "attention_heads": POSITIVE,
+    "attention_window": NOT_NEGATIVE,
+    "intermediate_size": POSITIVE,
     "dropout": (0.0, 0.9),
-    "learning_rate": _NOT_NEGATIVE,
-    "warmup_iters": _NOT_NEGATIVE,
-    "max_iters": _POSITIVE,
-    "eval_interval": _POSITIVE,
-    "save_interval": _POSITIVE,
-    "weight_decay": _NOT_NEGATIVE,
-    "max_grad_norm": _NOT_NEGATIVE,
-    "gradient_accumulation_steps": _POSITIVE,
-    "mse_weight": _NOT_NEGATIVE,
-    "unfreeze_at_iteration": _NOT_NEGATIVE,
-    "unfreeze_lr_multiplier": _NOT_NEGATIVE,
-    "target_smoothing": _SHARE,
+    "learning_rate": NOT_NEGATIVE,
+    "warmup_iters": NOT_NEGATIVE,
+    "max_iters": POSITIVE,
+    "eval_interval": POSITIVE,
+    "save_interval": POSITIVE,
+    "weight_decay": NOT_NEGATIVE,
+    "max_grad_norm": NOT_NEGATIVE,
+    "gradient_accumulation_steps": POSITIVE,
+    "mse_weight": NOT_NEGATIVE,
+    "unfreeze_at_iteration": NOT_NEGATIVE,
+    "unfreeze_lr_multiplier": NOT_NEGATIVE,
+    "target_smoothing": SHARE,
 }
 
 

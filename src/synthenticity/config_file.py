@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from synthenticity.config import SETTINGS, Config, Recipe
+from synthenticity.config import SETTINGS, Config
 from synthenticity.durable import write_whole
 from synthenticity.errors import ConfigError
+from synthenticity.recipe import Recipe
 from synthenticity.settings import did_you_mean
 
 
@@ -86,8 +87,11 @@ def _take_recipes(raw: Any) -> tuple[Recipe, ...]:
 
 def _parse_override(key: str, text: str) -> Any:
     """Read a command-line value: TOML, Python's True/False/None, or a bare word."""
-    if key in SETTINGS and SETTINGS[key].type is str:
+    wanted = SETTINGS[key].type if key in SETTINGS else None
+    if wanted is str:
         return text
+    if wanted == tuple[str, ...] and not text.lstrip().startswith("["):
+        return [word.strip() for word in text.split(",") if word.strip()]
     lowered = text.strip().lower()
     if lowered in ("true", "false"):
         return lowered == "true"
@@ -115,8 +119,8 @@ def _convert(owner: type, key: str, raw: Any) -> Any:
         if option in (int, str, bool) and isinstance(raw, option):
             return raw
         if typing.get_origin(option) is tuple and isinstance(raw, list | tuple):
-            return _convert_numbers(key, raw, typing.get_args(option))
-    names = " or ".join(_TYPE_NAMES.get(option, "a list of numbers") for option in options)
+            return _convert_list(key, raw, typing.get_args(option))
+    names = " or ".join(_TYPE_NAMES.get(option) or _list_name(option) for option in options)
     raise ConfigError(f"{key}: must be {names}, got {raw!r}.")
 
 
@@ -129,7 +133,15 @@ _TYPE_NAMES = {
 }
 
 
-def _convert_numbers(key: str, raw: typing.Sequence[Any], item_types: Any) -> tuple[float, ...]:
+def _list_name(option: Any) -> str:
+    return "a list of words" if typing.get_args(option)[0] is str else "a list of numbers"
+
+
+def _convert_list(key: str, raw: typing.Sequence[Any], item_types: Any) -> tuple[Any, ...]:
+    if item_types[0] is str:
+        if not all(isinstance(item, str) for item in raw):
+            raise ConfigError(f"{key}: must be a list of words, got {list(raw)!r}.")
+        return tuple(raw)
     wanted = None if Ellipsis in item_types else len(item_types)
     good = all(isinstance(item, int | float) and not isinstance(item, bool) for item in raw)
     if not good or (wanted is not None and len(raw) != wanted):

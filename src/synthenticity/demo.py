@@ -82,6 +82,7 @@ def demo_stages(out: Path, budget: Budget) -> _Stages:
     mlm = Config(
         dataset="char_diffusion",
         data_dir=str(out / "mlm_data"),
+        split_by="balanced",
         block_size=WINDOW,
         batch_size=4,
         batches_per_file=200,
@@ -96,6 +97,7 @@ def demo_stages(out: Path, budget: Budget) -> _Stages:
     scorer = Config(
         dataset="sequence_scorer",
         data_dir=str(out / "scorer_data"),
+        split_by="balanced",
         block_size=WINDOW + 1,
         batch_size=8,
         batches_per_file=100,

@@ -1,5 +1,6 @@
 """The character tokenizer: a token is a code point, special tokens are nobody's character."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from synthenticity.text.tokenization import (
     check_cls_token_id,
     check_unknown,
     encode,
+    encode_texts,
     encode_with_offsets,
     is_character_level,
     load_tokenizer,
@@ -104,12 +106,34 @@ def test_a_damaged_tokenizer_is_refused(content: str, tmp_path: Path) -> None:
 def test_unknown_characters_are_counted_shown_and_bounded(
     tokenizer: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    texts = ["to be" * 20, "QQQZ"]
-    assert check_unknown(texts, tokenizer, 0.1) == 4 / 104
+    counts = np.bincount(list(map(ord, "to be" * 20 + "QQQZ")))
+    assert check_unknown(counts, tokenizer, 0.1) == 4 / 104
     assert "4 of 104 characters (3.85%)" in caplog.text and "'Q' x 3, 'Z' x 1" in caplog.text
     with pytest.raises(CorpusError, match=r"'Q' x 3.*raise max_unknown_share \(now 0\.01\)"):
-        check_unknown(texts, tokenizer, 0.01)
-    assert check_unknown(["to be"], tokenizer, 0.0) == 0.0
+        check_unknown(counts, tokenizer, 0.01)
+    assert check_unknown(np.bincount(list(map(ord, "to be"))), tokenizer, 0.0) == 0.0
+
+
+def test_sub_word_tokenizers_read_special_tokens_spelt_out_as_text(word_tokenizer: Any) -> None:
+    text = "the [MASK] king [CLS]"
+    ids, offsets = encode_with_offsets(word_tokenizer, text)
+    assert not np.isin(ids, [word_tokenizer.mask_token_id, word_tokenizer.cls_token_id]).any()
+    assert "".join(text[a:b] for a, b in offsets.tolist()) == text.replace(" ", "")
+    assert encode(word_tokenizer, text).tolist() == ids.tolist()
+
+
+def test_encoding_cuts_nothing_off_and_leaves_the_tokenizer_as_it_was(
+    word_tokenizer: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    tokenizer = copy.deepcopy(word_tokenizer)
+    backend = tokenizer.backend_tokenizer
+    backend.enable_truncation(4)
+    backend.enable_padding(length=9)
+    tokenizer.model_max_length = 4
+    found = [len(encoding.ids) for encoding in encode_texts(tokenizer, ["the " * 50, "king"])]
+    assert found == [50, 1]
+    assert (backend.truncation["max_length"], backend.padding["length"]) == (4, 9)
+    assert not backend.encode_special_tokens and caplog.text == ""
 
 
 @pytest.mark.parametrize(

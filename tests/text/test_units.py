@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synthenticity.text.units import UNITS, protected_tokens, token_units, unit_numbers
+from synthenticity.text.units import UNITS, token_units, touching_tokens, unit_numbers
 
 
 def units(text: str, kind: str) -> list[str]:
@@ -50,12 +50,23 @@ def test_tokens_belong_to_the_unit_they_begin_in() -> None:
     assert token_units("", np.zeros((0, 2), int), "word").tolist() == []
 
 
-def test_tokens_that_touch_a_match_are_protected() -> None:
+def test_tokens_that_touch_a_span_are_found() -> None:
     text = "see [12] and https://x.y now"
     offsets = np.array([m.span() for m in re.finditer(r"\S{1,4}", text)])
-    found = protected_tokens(text, offsets, r"\[\d+\]|https?://\S+")
+
+    def touching(pattern: str) -> np.ndarray:
+        spans = [match.span() for match in re.finditer(pattern, text)]
+        return touching_tokens(spans, offsets, len(text))
+
+    found = touching(r"\[\d+\]|https?://\S+")
     shown = [text[a:b] for (a, b), protected in zip(offsets, found, strict=True) if protected]
     assert "".join(shown) == "[12]https://x.y"
-    assert not protected_tokens(text, offsets, "nothing").any()
-    assert protected_tokens(text, offsets, r"(?s).*").all()
-    assert not protected_tokens(text, offsets, r"").any()
+    assert not touching("nothing").any()
+    assert touching(r"(?s).*").all()
+    assert not touching(r"").any()
+
+
+def test_spans_may_reach_out_of_the_text_at_both_ends() -> None:
+    offsets = np.array([[0, 2], [2, 4], [4, 6]])
+    assert touching_tokens([(-9, 1), (5, 99)], offsets, 6).tolist() == [True, False, True]
+    assert not touching_tokens([(-9, -1), (-3, 0), (6, 7)], offsets, 6).any()

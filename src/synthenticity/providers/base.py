@@ -22,8 +22,16 @@ META_KEYS = {"dataset_name", "training_type", "vocab_size", "cls_token_id", "bat
 ENTRY_POINTS = "synthenticity.providers"
 
 DATA_SETTINGS = (
+    "text_column",
+    "id_column",
+    "group_column",
+    "domain_column",
+    "protect_column",
+    "document_per",
     "split_by",
     "pool_shares",
+    "near_duplicates",
+    "test_domains",
     "shared_training_pool",
     "protect",
     "block_size",
@@ -94,6 +102,11 @@ class DataProviderBase(ABC):
             for index in range(self.config.batches_per_file)
         ]
         return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def column(name: str, dtype: str, shape: list[int], role: str, stored: str) -> dict[str, Any]:
+    """Return an entry of the plan's `batch_schema`."""
+    return {"name": name, "dtype": dtype, "shape": shape, "role": role, "stored": stored}
 
 
 def _plain(value: Any) -> Any:

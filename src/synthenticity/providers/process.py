@@ -18,6 +18,7 @@ from synthenticity.config_file import write_config
 from synthenticity.errors import ConfigError, QueueError
 from synthenticity.stream.batch_queue import BatchQueue
 from synthenticity.stream.meta import FINITE
+from synthenticity.text.files import STANDARD_INPUT
 
 STOP_SECONDS = 20
 PREFIX = "synthenticity: "
@@ -32,9 +33,15 @@ def provider_running(config: Config) -> Iterator[Callable[[], bool]]:
     provider is running, and raises `QueueError`, with its last words, once it has failed.
 
     Raises:
-        ConfigError: the directory holds a finite data set, which no provider adds to by itself.
+        ConfigError: the directory holds a finite data set, which no provider adds to by itself;
+            or the corpus is standard input, which the provider does not have.
 
     """
+    if config.corpus == STANDARD_INPUT:
+        raise ConfigError(
+            f"corpus: {STANDARD_INPUT} (standard input) cannot be read with --prepare. Save the "
+            "text in a file, or run synthenticity prepare by itself."
+        )
     meta = BatchQueue(config.data_dir).meta()
     if meta is not None and meta.kind == FINITE:
         raise ConfigError(

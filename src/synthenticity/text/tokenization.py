@@ -54,8 +54,12 @@ def build_character_tokenizer(texts: Iterable[str], *, block_size: int) -> Any:
     )
 
 
-def load_tokenizer(path: str | Path) -> Any:
+def load_tokenizer(
+    path: str | Path, *, revision: str | None = None, remote_code: bool = False
+) -> Any:
     """Load the fast tokenizer saved with a checkpoint or a data set.
+
+    `revision` is one of the hub's; `remote_code` runs the code that comes with it.
 
     Raises:
         ModelError: there is none, or it is not a fast one.
@@ -65,9 +69,14 @@ def load_tokenizer(path: str | Path) -> Any:
 
     folder = Path(path)
     if folder.is_dir() and not (folder / "tokenizer.json").is_file():
-        raise ModelError(f"{path}: has no tokenizer.json. Save the tokenizer with the checkpoint.")
+        raise ModelError(
+            f"{path}: has no tokenizer.json, so no fast tokenizer. Save one with the checkpoint."
+        )
     with model_loading(path, "tokenizer"):
-        tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
+        pinned = {} if revision is None else {"revision": revision}
+        tokenizer = AutoTokenizer.from_pretrained(
+            str(path), trust_remote_code=remote_code, **pinned
+        )
     if not tokenizer.is_fast:
         raise ModelError(f"{path}: its tokenizer is not a fast one, so it gives no offsets.")
     return tokenizer
@@ -110,26 +119,52 @@ def frame_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
 
 def encode(tokenizer: Any, text: str) -> NDArray[np.int64]:
     """Return the ids of a text `[tokens]`, without special tokens around it."""
-    table = _character_table(tokenizer)
-    if table is None:
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-        return np.array(ids, dtype=np.int64)
-    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-    known = points < len(table)
-    return np.where(known, table[np.where(known, points, 0)], tokenizer.unk_token_id)
+    return encode_with_offsets(tokenizer, text)[0]
 
 
 def encode_with_offsets(tokenizer: Any, text: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return ids `[tokens]` and character offsets `[tokens, 2]` of a text."""
-    if _character_table(tokenizer) is not None:
+    """Return ids `[tokens]` and character offsets `[tokens, 2]` of a text.
+
+    A special token spelt out in the text is text: `[MASK]` never becomes a mask.
+    """
+    table = character_table(tokenizer)
+    if table is not None:
         starts = np.arange(len(text), dtype=np.int64)
-        return encode(tokenizer, text), np.stack([starts, starts + 1], axis=1)
-    encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    offsets = np.array(encoding["offset_mapping"], dtype=np.int64).reshape(-1, 2)
-    return np.array(encoding["input_ids"], dtype=np.int64), offsets
+        ids = encode_characters(table, text, tokenizer.unk_token_id)
+        return ids, np.stack([starts, starts + 1], axis=1)
+    encoding = encode_texts(tokenizer, [text])[0]
+    offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
+    return np.array(encoding.ids, dtype=np.int64), offsets
 
 
-def _character_table(tokenizer: Any) -> NDArray[np.int64] | None:
+def encode_characters(table: NDArray[np.int64], text: str, unknown_id: int) -> NDArray[np.int64]:
+    """Return the ids `[characters]` of a text by the table of a character tokenizer."""
+    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    known = points < len(table)
+    return np.where(known, table[np.where(known, points, 0)], unknown_id)
+
+
+def encode_texts(tokenizer: Any, texts: Sequence[str]) -> list[Any]:
+    """Return the encodings (`ids`, `offsets`) of whole texts as text: nothing put around them,
+    cut off or padded, and special tokens spelt out in them as any other characters.
+    """
+    backend = tokenizer.backend_tokenizer
+    truncation, padding = backend.truncation, backend.padding
+    as_text = backend.encode_special_tokens
+    backend.no_truncation()
+    backend.no_padding()
+    backend.encode_special_tokens = True
+    try:
+        return list(backend.encode_batch(list(texts), add_special_tokens=False))
+    finally:
+        backend.encode_special_tokens = as_text
+        if truncation is not None:
+            backend.enable_truncation(**truncation)
+        if padding is not None:
+            backend.enable_padding(**padding)
+
+
+def character_table(tokenizer: Any) -> NDArray[np.int64] | None:
     """Return the id of every code point, or None if tokens are longer than a character."""
     backend = tokenizer.backend_tokenizer
     return _table_of(backend.to_str()) if type(backend.model).__name__ == "WordLevel" else None
@@ -150,27 +185,29 @@ def _table_of(serialized: str) -> NDArray[np.int64] | None:
     return table
 
 
-def check_unknown(texts: Sequence[str], tokenizer: Any, allowed_share: float) -> float:
-    """Return the share of tokens that are [UNK].
+def check_unknown(
+    character_counts: NDArray[np.int64], tokenizer: Any, allowed_share: float
+) -> float:
+    """Return the share of a corpus's characters that become [UNK] in a character tokenizer.
+
+    `character_counts` `[code points]` says how often each occurs. Other tokenizers are not asked.
 
     Raises:
         CorpusError: the share exceeds `allowed_share`; says how many, which and what to do.
 
     """
-    known = set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)
     if not is_character_level(tokenizer):
         return 0.0
-    unknown: Counter[str] = Counter()
-    for text in texts:
-        for character in set(text) - known:
-            unknown[character] += text.count(character)
-    total = sum(map(len, texts))
-    share = sum(unknown.values()) / max(total, 1)
+    known = set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)
+    occurring = np.flatnonzero(character_counts).tolist()
+    unknown = Counter({chr(n): int(character_counts[n]) for n in occurring if chr(n) not in known})
     if not unknown:
         return 0.0
+    total = int(character_counts.sum())
+    share = unknown.total() / total
     examples = ", ".join(f"{word!r} x {count}" for word, count in unknown.most_common(5))
     report = (
-        f"{sum(unknown.values())} of {total} characters ({share:.2%}) are unknown to the "
+        f"{unknown.total()} of {total} characters ({share:.2%}) are unknown to the "
         f"tokenizer and become [UNK]: {examples}"
     )
     if share > allowed_share:

@@ -6,6 +6,7 @@ Rules are Unicode's categories and no language's: a word is a run of letters, di
 """
 
 import re
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,10 +37,16 @@ def token_units(text: str, offsets: NDArray[np.int64], kind: str) -> NDArray[np.
     return unit_numbers(text, kind)[offsets[:, 0]] if len(offsets) else np.zeros(0, np.int64)
 
 
-def protected_tokens(text: str, offsets: NDArray[np.int64], pattern: str) -> NDArray[np.bool_]:
-    """Return which tokens `[tokens]` touch a match of a regular expression."""
-    touched = np.zeros(len(text) + 1, dtype=np.int64)
-    for match in re.finditer(pattern, text):
-        touched[match.start() + 1 : match.end() + 1] = 1
-    before = touched.cumsum()  # protected characters before each place
+def touching_tokens(
+    spans: Iterable[tuple[int, int]], offsets: NDArray[np.int64], characters: int
+) -> NDArray[np.bool_]:
+    """Return which tokens `[tokens]` of a text touch a span; spans may reach out of the text.
+
+    >>> touching_tokens([(-3, 1), (5, 5)], np.array([[0, 2], [2, 6]]), 6).tolist()
+    [True, False]
+    """
+    touched = np.zeros(characters + 1, dtype=np.int64)
+    for start, end in spans:
+        touched[max(start, 0) + 1 : max(end, 0) + 1] = 1
+    before = touched.cumsum()  # touched characters before each place
     return np.asarray(before[offsets[:, 1]] > before[offsets[:, 0]])
