@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synthenticity.config import MASK_PATTERNS, Recipe
+from synthenticity.recipe import MASK_PATTERNS, Recipe
 from synthenticity.synthesis.masking import (
     KEPT,
     MASKED,

@@ -205,6 +205,16 @@ def test_texts_longer_than_the_model_reads_are_refused_naming_both(
         ours.predict_masked_tokens(long, long > 5, sequence_keys=np.zeros(1))
 
 
+def test_models_that_count_positions_from_the_padding_id_read_fewer(tokenizer: Any) -> None:
+    engine = MLMInferenceEngine(build("roberta", tokenizer), tokenizer)
+    longest = np.full((1, 63), 5)
+    engine.predict_masked_tokens(longest, longest == 5, sequence_keys=np.zeros(1))
+    with pytest.raises(CompatibilityError, match="64 tokens are longer than the 63"):
+        engine.check_length(64)
+    with pytest.raises(RuntimeError, match="out of bounds"):
+        engine.model(input_ids=torch.full((1, 64), 5))
+
+
 def test_the_fingerprint_knows_the_weights(tokenizer: Any) -> None:
     left, right = (MLMInferenceEngine(build("ours", tokenizer), tokenizer) for _ in range(2))
     assert left.fingerprint == right.fingerprint

@@ -98,6 +98,31 @@ def test_bert_corruption_fills_masks_only_and_labels_random_tokens() -> None:
     assert (text.ids[labels == 3] > 5).all() and (text.ids[labels == 0] == 5).all()
 
 
+@pytest.mark.parametrize("corruption", ["mask", "bert"])
+def test_the_engine_is_told_what_stood_at_the_positions_to_fill(corruption: str) -> None:
+    """Else it could not obey `forbid_original`."""
+    seen: list[tuple[np.ndarray, np.ndarray]] = []
+
+    class Watching(CyclingEngine):
+        mask_token_id = None  # as of a left-to-right model
+
+        def predict_masked_tokens(self, ids: Any, mask: Any, **named: Any) -> np.ndarray:
+            seen.append((ids, mask))
+            return super().predict_masked_tokens(ids, mask, **named)
+
+    ids = np.random.default_rng(0).integers(5, 20, (20, 30))
+    create_synthetic_text(
+        ids,
+        np.ones(ids.shape, dtype=bool),
+        Watching(),
+        np.random.default_rng(0),
+        corruption=corruption,
+        ordinary_ids=np.arange(5, 20),
+    )
+    told, to_fill = seen[0]
+    assert to_fill.mean() > 0.7 and (told[to_fill] == ids[to_fill]).all()
+
+
 def test_bert_corruption_needs_the_ids_to_draw_from() -> None:
     ids = np.full((1, 3), 5)
     with pytest.raises(ValueError, match="ordinary_ids"):

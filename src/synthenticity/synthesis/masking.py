@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from synthenticity.config import Recipe
+from synthenticity.recipe import Recipe
 
 KEPT, MASKED, RANDOM = 0, 1, 2
 """What BERT-style corruption did to a token: nothing, [MASK], or another token."""

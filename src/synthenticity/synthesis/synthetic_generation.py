@@ -5,11 +5,12 @@ from nothing else, so they cannot disagree.
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from synthenticity.synthesis.filling_model import FillingModel
 from synthenticity.synthesis.masking import MASKED, RANDOM, apply_bert_style_corruption
 from synthenticity.synthesis.sampling import draw_sequence_keys
 
@@ -20,19 +21,6 @@ LABEL_NAMES = {
     REPLACED_TOKEN: "replaced",
     RANDOM_TOKEN: "random",
 }
-
-
-class FillingModel(Protocol):
-    """What `create_synthetic_text` needs of a filling model; `MLMInferenceEngine` is one."""
-
-    mask_token_id: int
-    special_ids: NDArray[np.int64]
-
-    def predict_masked_tokens(
-        self, input_ids: Any, mask_positions: Any, **sampling: Any
-    ) -> NDArray[np.int64]:
-        """Return the ids `[batch, length]` with the masked positions written."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -90,7 +78,8 @@ def create_synthetic_text(
         corruption: `mask` fills every masked position; `bert` fills 80 % of them, replaces 10 %
             by random tokens (label 3) and leaves 10 % as they are (label 0).
         ordinary_ids: for `bert`, the ids that random tokens are drawn from.
-        sampling: `temperature`, `top_k`, `top_p`, each one value or `[batch]`.
+        sampling: `temperature`, `top_k`, `top_p`, `steps`, `order` and `forbid_original`, each
+            one value or `[batch]`.
 
     """
     special = np.isin(original, mlm_engine.special_ids)
@@ -104,11 +93,12 @@ def create_synthetic_text(
         corrupted, done = apply_bert_style_corruption(
             original,
             mask,
-            mask_token_id=mlm_engine.mask_token_id,
+            mask_token_id=-1,
             ordinary_ids=ordinary_ids,
             rng=rng,
         )
         to_fill, random_tokens = done == MASKED, done == RANDOM
+        corrupted = np.where(to_fill, original, corrupted)  # what `forbid_original` forbids
     filled = mlm_engine.predict_masked_tokens(corrupted, to_fill, sequence_keys=keys, **sampling)
     labels = np.where(to_fill, np.where(filled == original, RESTORED_TOKEN, REPLACED_TOKEN), 0)
     labels[random_tokens] = RANDOM_TOKEN
