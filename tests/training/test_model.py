@@ -13,6 +13,7 @@ from synthenticity.config import Config
 from synthenticity.errors import CompatibilityError, ModelError
 from synthenticity.synthesis.checkpoints import load_mlm
 from synthenticity.text.tokenization import build_character_tokenizer, load_tokenizer
+from synthenticity.training.loss import LossModifiers
 from synthenticity.training.model import (
     SequenceScorer,
     build_language_model,
@@ -20,6 +21,7 @@ from synthenticity.training.model import (
     checkpoint_context_length,
     load_scorer,
 )
+from synthenticity.training.objective import LanguageModelObjective
 
 LENGTH = 24
 
@@ -79,6 +81,37 @@ def test_padding_changes_nothing_and_visible_tokens_something(
     ids[:, -1] = ids[:, -1] % 5 + 4  # what stands in the text is
     other = scorer(ids).token_logits[:, 1:-1]
     assert (other != alone.token_logits[:, 1:-1]).any(dim=1).all()
+
+
+def test_padding_is_found_in_a_batch_and_a_full_batch_has_no_mask(
+    scorer: SequenceScorer, tokenizer: Any
+) -> None:
+    masks = []
+    scorer.encoder.register_forward_pre_hook(
+        lambda _module, _args, named: masks.append(named["attention_mask"]), with_kwargs=True
+    )
+    ids = sequences(tokenizer)
+    longer = torch.nn.functional.pad(ids, (0, 8), value=tokenizer.pad_token_id)
+    alone, padded = scorer(ids), scorer(longer)
+    assert masks[0] is None and masks[1].tolist() == (longer != tokenizer.pad_token_id).tolist()
+    assert torch.allclose(alone.synthenticity, padded.synthenticity, atol=1e-5)
+    assert torch.allclose(alone.token_logits, padded.token_logits[:, :LENGTH], atol=1e-5)
+
+
+def test_a_language_models_loss_does_not_depend_on_padding(mlm_path: Path, tokenizer: Any) -> None:
+    model, objective = load_mlm(mlm_path), LanguageModelObjective(LossModifiers())
+    ids = sequences(tokenizer)
+    labels = torch.full_like(ids, -100)
+    labels[:, 5:9] = ids[:, 5:9]
+    pad = torch.nn.functional.pad
+    batch = {"input_ids": ids, "labels": labels}
+    longer = {
+        "input_ids": pad(ids, (0, 8), value=tokenizer.pad_token_id),
+        "labels": pad(labels, (0, 8), value=-100),
+    }
+    with torch.no_grad():
+        losses = [float(objective.loss(model.eval(), each)) for each in (batch, longer)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
 
 def test_the_encoder_starts_as_the_mlms(scorer: SequenceScorer, mlm_path: Path) -> None:

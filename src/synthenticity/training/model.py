@@ -7,6 +7,8 @@ one linear layer, sigmoid; it learns later and less (docs/benchmarks.md).
 """
 
 import inspect
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -26,8 +28,10 @@ from transformers.utils import ModelOutput
 
 from synthenticity.config import Config
 from synthenticity.errors import CompatibilityError, ModelError, model_loading
-from synthenticity.synthesis.checkpoints import context_length, load_mlm
+from synthenticity.synthesis.checkpoints import context_length, load_mlm, load_mlm_to_train
 from synthenticity.text.tokenization import load_tokenizer, special_ids, tokenizer_fingerprint
+
+logger = logging.getLogger(__name__)
 
 
 class ModelMode(StrEnum):
@@ -123,7 +127,9 @@ class SequenceScorer(_PreTrainedModel):  # type: ignore[misc]
         return self
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> ScorerOutput:
-        """Score sequences `[batch, length]` that begin with [CLS]."""
+        """Score sequences `[batch, length]` that begin with [CLS]; padding is not looked at."""
+        if attention_mask is None:
+            attention_mask = padding_mask(input_ids, self.encoder.config.pad_token_id)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoder_frozen):
             hidden = self.encoder(
                 input_ids=input_ids, attention_mask=attention_mask
@@ -140,6 +146,14 @@ class SequenceScorer(_PreTrainedModel):  # type: ignore[misc]
         return ScorerOutput(
             synthenticity=logit.sigmoid(), logit=logit, token_logits=token_logits, counted=counted
         )
+
+
+def padding_mask(input_ids: Tensor, pad_token_id: int | None) -> Tensor | None:
+    """Return which tokens are no padding, `[batch, length]`; None if all are: that is faster."""
+    if pad_token_id is None:
+        return None
+    tokens = input_ids != pad_token_id
+    return None if bool(tokens.all()) else tokens.long()
 
 
 def _encoder_of(config: Any) -> Any:
@@ -186,11 +200,20 @@ def new_encoder_config(config: Config, tokenizer: Any) -> Any:
     )
 
 
-def build_language_model(config: Config, tokenizer: Any) -> Any:
-    """Return a masked language model, new or from `init_from_checkpoint`."""
-    if config.init_from_checkpoint:
-        check_tokenizer(config.init_from_checkpoint, tokenizer, "init_from_checkpoint")
-        return load_mlm(config.init_from_checkpoint)
+def build_language_model(
+    config: Config, tokenizer: Any, on_message: Callable[[str], None] = logger.info
+) -> Any:
+    """Return a masked language model, new or from `init_from_checkpoint`.
+
+    An encoder without an LM head gets a new one, tied to its embeddings, and a message says so.
+    """
+    path = config.init_from_checkpoint
+    if path:
+        check_tokenizer(path, tokenizer, "init_from_checkpoint")
+        model, head_is_new = load_mlm_to_train(path)
+        if head_is_new:
+            on_message(f"{path}: is an encoder; it gets a new LM head, tied to its embeddings.")
+        return model
     return AutoModelForMaskedLM.from_config(new_encoder_config(config, tokenizer))
 
 

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from synthenticity.metrics import finite, ratio_metrics, token_metrics
 from synthenticity.stream.batch_file import Columns
-from synthenticity.synthesis.mlm_inference import masked_logits
+from synthenticity.synthesis.masked_head import masked_logits
 from synthenticity.training.loss import LossModifiers, masked_lm_loss, scorer_loss
-from synthenticity.training.model import SequenceScorer
+from synthenticity.training.model import SequenceScorer, padding_mask
 
 Batch = dict[str, Tensor]
 
@@ -62,7 +62,9 @@ class LanguageModelObjective:
         self.modifiers = modifiers
 
     def _logits(self, model: Any, batch: Batch) -> Tensor:
-        return masked_logits(model, batch["input_ids"], batch["labels"] != -100)
+        ids = batch["input_ids"]
+        visible = padding_mask(ids, model.config.pad_token_id)
+        return masked_logits(model, ids, batch["labels"] != -100, visible)
 
     def loss(self, model: Any, batch: Batch) -> Tensor:
         """Return the mean cross-entropy of the masked tokens, in nats."""

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from transformers import Trainer, TrainerState
 
 from synthenticity.config import Config
-from synthenticity.durable import flush_directory, write_whole
+from synthenticity.durable import flush, write_whole
 from synthenticity.errors import ModelError
 from synthenticity.stream.batch_file import Columns
 from synthenticity.stream.batch_queue import TRAIN
@@ -258,7 +258,7 @@ def mark_position(folder: Path, step: int, position: int, consumer: DatasetConsu
         "files": consumer.files,
     }
     write_whole(folder / POSITION_NAME, json.dumps(content))
-    flush_directory(folder.parent)
+    flush(folder.parent)
 
 
 def newest_checkpoint(out_dir: Path) -> tuple[Path, dict[str, Any]] | None:

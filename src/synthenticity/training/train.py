@@ -196,7 +196,8 @@ def build_model(
         objective = ScorerObjective(mse_weight=config.mse_weight, target=target)
         return build_scorer(config, tokenizer), objective
     modifiers = LossModifiers.from_config(config)
-    return build_language_model(config, tokenizer), LanguageModelObjective(modifiers)
+    model = build_language_model(config, tokenizer, on_message)
+    return model, LanguageModelObjective(modifiers)
 
 
 def _arguments(config: Config, folder: Path) -> TrainingArguments:
