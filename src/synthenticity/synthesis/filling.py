@@ -1,0 +1,254 @@
+"""Documents in, filled documents out: mask, fill and splice, with the truth of each.
+
+Everything that happens to a document comes from a generator keyed by (seed, document id, copy),
+so its record depends on neither its neighbours, nor the order, nor the batch size.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synthenticity.config import Config
+from synthenticity.errors import ConfigError
+from synthenticity.recipe import Recipe
+from synthenticity.seeding import numpy_rng
+from synthenticity.synthesis.filling_model import FillingModel, load_filling_model
+from synthenticity.synthesis.masking import UNIT_PATTERNS, choose_recipes, mask_rows
+from synthenticity.synthesis.spelling import TokenizedText
+from synthenticity.synthesis.splicing import Span, splice
+from synthenticity.synthesis.synthetic_generation import (
+    REPLACED_TOKEN,
+    RESTORED_TOKEN,
+    fraction_labelled,
+)
+from synthenticity.synthesis.window_batches import FillingModelInUse, MaskedText, write_masked
+from synthenticity.text.reading import Document, Rejected
+from synthenticity.text.tokenization import tokenizer_fingerprint
+from synthenticity.text.units import token_units, touching_tokens
+
+
+@dataclass(frozen=True)
+class FilledDocument:
+    """A document, partly written by a model, with its truth. See docs/formats.md for each field.
+
+    Arrays are `[tokens]` or, for `log_probabilities` (nats) and `ranks`, `[written tokens]`.
+    """
+
+    id: str
+    copy: int
+    original: str
+    text: str
+    spans: list[Span]
+    token_ids: NDArray[np.int64]
+    token_starts: NDArray[np.int64]
+    token_ends: NDArray[np.int64]
+    token_labels: NDArray[np.int8]
+    log_probabilities: NDArray[np.float32]
+    ranks: NDArray[np.int32]
+    recipe: str
+    mlm: str
+    group: str | None = None
+    domain: str | None = None
+
+    @property
+    def synthenticity(self) -> float:
+        """Filled tokens / counted tokens."""
+        filled = (RESTORED_TOKEN, REPLACED_TOKEN)
+        return float(fraction_labelled(self.token_labels[None], filled)[0])
+
+    @property
+    def replaced_fraction(self) -> float:
+        """Replaced tokens / counted tokens."""
+        return float(fraction_labelled(self.token_labels[None], (REPLACED_TOKEN,))[0])
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A document on its way."""
+
+    document: Document
+    copy: int
+    text: MaskedText
+    nothing_to_mask: bool
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """What chance has decided for a document, and the generator that decides the rest."""
+
+    document: Document
+    copy: int
+    recipe: Recipe
+    ratio: float
+    rng: np.random.Generator
+
+
+class Filler:
+    """Fills documents by a mixture of recipes.
+
+    Args:
+        models: filling models by the `mlm_checkpoint_path` of the recipes; None is the default one.
+        recipes: the mixture.
+        seed: with document id and copy, the only source of randomness.
+        batch_size: windows of a model call, at most.
+        protect: regular expression; a token that touches a match is never masked.
+
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str | None, FillingModelInUse],
+        recipes: tuple[Recipe, ...],
+        *,
+        seed: int,
+        batch_size: int = 64,
+        protect: str | None = None,
+    ) -> None:
+        self.models = models
+        self.recipes = recipes
+        self.seed = seed
+        self.batch_size = batch_size
+        self.protect = protect
+
+    @classmethod
+    def from_config(
+        cls,
+        config: Config,
+        *,
+        recipes: tuple[Recipe, ...] | None = None,
+        batch_size: int = 64,
+        engine: FillingModel | None = None,
+    ) -> "Filler":
+        """Load the filling models of the recipes, by default those of the config.
+
+        `engine` is the model of the recipes that name none, in place of the config's.
+
+        Raises:
+            ConfigError: no filling model is named.
+            ModelError: one cannot be loaded.
+
+        """
+        recipes = recipes or config.mixture(untouched_share=0.0, all_filled_share=0.0)
+        models: dict[str | None, FillingModelInUse] = {}
+        for own in dict.fromkeys(recipe.mlm_checkpoint_path for recipe in recipes):
+            path = own or config.mlm_checkpoint_path
+            if own is None and engine is not None:
+                models[own] = FillingModelInUse.of(engine)
+            elif path is None:
+                raise ConfigError(
+                    "mlm_checkpoint_path: not set. Name a filling model (fill: --model)."
+                )
+            else:
+                models[own] = FillingModelInUse.of(_load(path, config))
+        for recipe in recipes:
+            if models[recipe.mlm_checkpoint_path].left_to_right and recipe.steps > 1:
+                name = models[recipe.mlm_checkpoint_path].name
+                raise ConfigError(
+                    f"steps: {name} writes from left to right, one token after another. Leave "
+                    "steps out of its recipes."
+                )
+        return cls(models, recipes, seed=config.seed, batch_size=batch_size, protect=config.protect)
+
+    def made_with(self) -> dict[str, Any]:
+        """Return everything that decides the record of a document."""
+        return {
+            "recipes": [recipe.to_json() for recipe in self.recipes],
+            "seed": self.seed,
+            "protect": self.protect,
+            "models": {
+                model.name: {
+                    "fingerprint": model.fingerprint,
+                    "revision": model.engine.revision,
+                    "tokenizer": tokenizer_fingerprint(model.engine.tokenizer),
+                    "arithmetic": model.engine.arithmetic,
+                    "window": model.window,
+                }
+                for model in self.models.values()
+            },
+        }
+
+    def fill(
+        self, documents: Sequence[Document], copies: Sequence[int]
+    ) -> list[FilledDocument | Rejected]:
+        """Fill each document, as the copy of that number; in their order.
+
+        A document that has nothing to mask, though its recipe asks for it, comes back rejected.
+        """
+        drawn = [self._draw(*item) for item in zip(documents, copies, strict=True)]
+        results: dict[tuple[str, int], FilledDocument | Rejected] = {}
+        for path, model in self.models.items():
+            mine = [item for item in drawn if item.recipe.mlm_checkpoint_path == path]
+            tokens = model.spelling.tokenize([item.document.text for item in mine])
+            works = [self._mask(item, text) for item, text in zip(mine, tokens, strict=True)]
+            write_masked(model, [work.text for work in works], batch_size=self.batch_size)
+            for work in works:
+                results[work.document.id, work.copy] = self._finish(model, work)
+        return [results[item.id, copy] for item, copy in zip(documents, copies, strict=True)]
+
+    def _draw(self, document: Document, copy: int) -> _Drawn:
+        """Draw the recipe and the share of a document."""
+        rng = numpy_rng(self.seed, "fill", copy, f"document {document.id}")
+        index, ratio = choose_recipes(self.recipes, 1, rng)
+        return _Drawn(document, copy, self.recipes[index[0]], float(ratio[0]), rng)
+
+    def _mask(self, drawn: _Drawn, tokens: TokenizedText) -> _Work:
+        """Choose the positions of a document."""
+        document, recipe = drawn.document, drawn.recipe
+        maskable = tokens.maskable.copy()
+        spans = list(document.protected)
+        if self.protect is not None:
+            spans += [match.span() for match in re.finditer(self.protect, tokens.text)]
+        maskable &= ~touching_tokens(spans, tokens.offsets, len(tokens.text))
+        units = None
+        if recipe.pattern in UNIT_PATTERNS:
+            units = token_units(tokens.text, tokens.offsets, recipe.pattern)[None]
+        ratio = np.array([drawn.ratio])
+        mask = mask_rows(recipe, ratio, maskable[None], drawn.rng, units)[0]
+        text = MaskedText.of(tokens, recipe, mask, drawn.rng)
+        return _Work(document, drawn.copy, text, drawn.ratio > 0 and not bool(maskable.any()))
+
+    def _finish(self, model: FillingModelInUse, work: _Work) -> FilledDocument | Rejected:
+        document, text = work.document, work.text
+        if work.nothing_to_mask:
+            return Rejected(document.id, "", f"no token of it can be masked by {model.name}")
+        if (text.rank[text.mask] < 0).any():
+            raise RuntimeError(f"{document.id}: a masked token was not written. This is a bug.")
+        spliced = splice(text.tokens, text.written, text.mask, model.spelling)
+        return FilledDocument(
+            id=document.id,
+            copy=work.copy,
+            original=document.text,
+            text=spliced.text,
+            spans=spliced.spans,
+            token_ids=text.written,
+            token_starts=spliced.starts,
+            token_ends=spliced.ends,
+            token_labels=spliced.token_labels,
+            log_probabilities=text.log_probability[text.mask],
+            ranks=text.rank[text.mask],
+            recipe=text.recipe.name,
+            mlm=model.name,
+            group=document.group,
+            domain=document.domain,
+        )
+
+
+def _load(path: str, config: Config) -> FillingModel:
+    """Load the run's own model, or that of a recipe, whose name may hold a revision."""
+    name, _, revision = path.partition("@")
+    if path == config.mlm_checkpoint_path or Path(path).exists():
+        name, revision = path, ""
+    own = config.model_revision if path == config.mlm_checkpoint_path else None
+    return load_filling_model(
+        name,
+        revision=revision or own,
+        device=config.device,
+        dtype=config.dtype,
+        weights=config.model_weights,
+        remote_code=config.model_remote_code,
+    )
