@@ -7,6 +7,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # the tests start processes
 
 import dataclasses
 import random
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,7 @@ def tiny(corpus_folder: Path) -> Config:
     """Settings that make and train anything in a second or two."""
     return Config(
         corpus=str(corpus_folder),
+        split_by="balanced",
         block_size=33,
         batch_size=4,
         batches_per_file=3,
@@ -131,12 +134,40 @@ def scorer_path(scorer_config: Config, tmp_path_factory: pytest.TempPathFactory)
     return folder
 
 
+@pytest.fixture(scope="session")
+def family(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Give the folder of a tiny checkpoint of a family, built when first asked for."""
+    from families import build_family
+
+    return cache(lambda name: build_family(name, tmp_path_factory.mktemp("families") / name))
+
+
+@pytest.fixture(scope="session")
+def word_tokenizer() -> Any:
+    """A WordPiece tokenizer as BERT's: the words of the tests, their letters and some pieces."""
+    from tokenizers import BertWordPieceTokenizer
+    from transformers import BertTokenizerFast
+
+    words = [word.strip(";?!") for word in WORDS]
+    letters = sorted({*"".join(WORDS), *"[]MASKCLPDUNE.,:'"})
+    pairs = sorted({word[n : n + 2] for word in words for n in range(1, len(word) - 1)})
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    whole = [word for word in words if len(word) < 5]
+    pieces = [*special, *whole, *letters, *(f"##{piece}" for piece in [*letters, *pairs])]
+    vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
+    backend = BertWordPieceTokenizer(vocabulary, lowercase=False, strip_accents=False)
+    return BertTokenizerFast(tokenizer_object=backend._tokenizer)
+
+
 class _FakeEngine:
     """A filling model without a model."""
 
     name = "fake"
     fingerprint = "0" * 32
     arithmetic = "none"
+    longest_input = 512
+    unwritable_ids = np.array([], dtype=np.int64)
+    revision = None
 
     def __init__(self, characters: str = " ".join(WORDS)) -> None:
         self.tokenizer = build_character_tokenizer([characters], block_size=64)

@@ -1,25 +1,24 @@
-"""Small files that are whole or as they were before, whatever happens while one is written."""
+"""Files that are whole or as they were before, whatever happens while one is written."""
 
 import os
 from pathlib import Path
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a UTF-8 file aside, flush it, and put it in the place of the one there."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file (text as UTF-8) aside, flush it, and put it in the place of the one there."""
+    data = content.encode("utf-8") if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        temporary.write_bytes(data)
+        flush(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    flush_directory(path.parent)
+    flush(path.parent)
 
 
-def flush_directory(path: Path) -> None:
-    """Make a new name in a directory survive a power cut."""
+def flush(path: Path) -> None:
+    """Make what is in a file, or the names in a directory, survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -11,7 +11,7 @@
     │   └── ProviderTimeoutError   the awaited file did not come                     (TimeoutError)
     └── MissingExtraError      an optional dependency is not installed               (ImportError)
 
-`cli.py` turns each into one line on standard error and exit code 2.
+`cli` turns each into one line on standard error and exit code 2.
 """
 
 from collections.abc import Iterator

@@ -9,6 +9,7 @@ import numpy as np
 from synthenticity.errors import ConfigError, QueueError
 from synthenticity.stream.batch_queue import BatchQueue
 from synthenticity.stream.summary import summarize
+from synthenticity.synthesis.spelling import Spelling
 from synthenticity.synthesis.synthetic_generation import LABEL_NAMES
 from synthenticity.text.tokenization import load_tokenizer
 
@@ -65,10 +66,11 @@ def inspect_directory(
     if file is None:
         raise QueueError(f"{queue.path(split, number)}: was consumed just now. Look again.")
     tokenizer = load_tokenizer(Path(directory) / "tokenizer")
+    spelling = Spelling(tokenizer)
     rows = rng.choice(len(file), size=min(count, len(file)), replace=False)
     return Inspection(
         meta.to_json(),
-        [_sample(file.columns, int(row), tokenizer) for row in sorted(rows)],
+        [_sample(file.columns, int(row), tokenizer, spelling) for row in sorted(rows)],
         {name: summarize(queue, name, change=False).to_json() for name in splits},
         *_words_for(meta.schema.names()),
     )
@@ -81,33 +83,36 @@ def _words_for(columns: list[str]) -> tuple[str, dict[int, str]]:
     return "as the language model sees it", {0: "given", 2: "to be predicted"}
 
 
-def _sample(columns: dict[str, Any], row: int, tokenizer: Any) -> Sample:
+def _sample(columns: dict[str, Any], row: int, tokenizer: Any, spelling: Spelling) -> Sample:
     """Return one sequence; data without labels show their masks in place of them."""
     ids = columns["input_ids"][row].astype(np.int64)
+    padding = tokenizer.pad_token_id
+    original, shown = _pieces(ids, tokenizer, spelling), ids != padding
+    labels = np.zeros(len(ids), dtype=int)
     if "token_labels" in columns:
         labels = columns["token_labels"][row].astype(int)
-        original = columns["original_ids"][row].astype(np.int64)
         shown = labels >= 0
+    if "original_ids" in columns:
+        before = columns["original_ids"][row].astype(np.int64)
+        original = _pieces(before[shown], tokenizer, spelling)
+    elif "original" in columns:
+        original = [columns["original"][row : row + 1].tolist()[0]]
     elif "labels" in columns:
         targets = columns["labels"][row].astype(np.int64)
         labels = np.where(targets >= 0, 2, 0)
-        original, shown = np.where(targets >= 0, targets, ids), np.ones(len(ids), dtype=bool)
-    else:
-        labels, original, shown = np.zeros(len(ids), int), ids, np.ones(len(ids), dtype=bool)
+        original = _pieces(np.where(targets >= 0, targets, ids)[shown], tokenizer, spelling)
     facts = {
-        name: values[row].item()
+        name: values[row : row + 1].tolist()[0]
         for name, values in columns.items()
-        if values.ndim == 1 and name not in ("input_ids",)
+        if values.ndim == 1 and name not in ("input_ids", "original", "text")
     }
-    return Sample(
-        _pieces(original[shown], tokenizer),
-        _pieces(ids[shown], tokenizer),
-        labels[shown].tolist(),
-        facts,
-    )
+    return Sample(original, _pieces(ids[shown], tokenizer, spelling), labels[shown].tolist(), facts)
 
 
-def _pieces(ids: np.ndarray, tokenizer: Any) -> list[str]:
-    """Return the text of each token; special tokens by name, [MASK] as a block."""
+def _pieces(ids: np.ndarray, tokenizer: Any, spelling: Spelling) -> list[str]:
+    """Return how each token stands in a text; special tokens by name, [MASK] as a block."""
     words: list[str] = tokenizer.convert_ids_to_tokens(ids.tolist())
-    return ["▒" if word == tokenizer.mask_token else word for word in words]
+    return [
+        "▒" if index == tokenizer.mask_token_id else spelling.surfaces[index] or word
+        for index, word in zip(ids.tolist(), words, strict=True)
+    ]

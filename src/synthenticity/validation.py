@@ -27,6 +27,7 @@ from synthenticity.stream.meta import Meta
 
 TRAINING_STEPS = 10
 CHECKED_MASK_SHARE = 0.15
+CHECKED_WINDOWS = 64
 
 
 @dataclass(frozen=True)
@@ -93,18 +94,32 @@ class _CheckFailedError(Exception):
 def _check_mlm(config: Config) -> str:
     """Compare top-1 accuracy at 15 % masking on the val pool with always the commonest token."""
     from synthenticity.providers.sequence_scorer import SequenceScorerProvider
+    from synthenticity.recipe import Recipe
+    from synthenticity.synthesis.filling import FilledDocument, Filler
+    from synthenticity.text.reading import Document
 
     provider = SequenceScorerProvider(config)
-    rng = np.random.default_rng(0)
-    ids = provider.pools["val"].sample_windows(rng, 32).ids
-    mask = rng.random(ids.shape) < CHECKED_MASK_SHARE
-    written = provider.mlm_engine.predict_masked_tokens(
-        ids, mask, sequence_keys=np.arange(len(ids)), temperature=0.0
-    )
-    accuracy = float((written[mask] == ids[mask]).mean())
-    commonest = float(np.bincount(ids[mask]).max() / mask.sum())
-    report = f"top-1 accuracy {accuracy:.3f}, always the commonest token {commonest:.3f}"
-    if accuracy <= commonest:
+    texts = provider.pools["val"].sample_windows(np.random.default_rng(0), CHECKED_WINDOWS).texts
+    reports, good = [], True
+    for model in provider.filler.models.values():
+        recipe = Recipe(ratio=(CHECKED_MASK_SHARE, CHECKED_MASK_SHARE), temperature=0.0)
+        filler = Filler({None: model}, (recipe,), seed=0)
+        documents = [Document(str(number), text) for number, text in enumerate(texts)]
+        restored, masked = 0, []
+        for item in filler.fill(documents, [0] * len(documents)):
+            if isinstance(item, FilledDocument):
+                restored += int((item.token_labels == 1).sum())
+                (tokens,) = model.spelling.tokenize([item.original])
+                masked.append(tokens.ids[item.token_labels > 0])
+        ids = np.concatenate(masked)
+        accuracy, commonest = restored / len(ids), float(np.bincount(ids).max() / len(ids))
+        good &= accuracy > commonest
+        reports.append(
+            f"{model.name}: top-1 accuracy {accuracy:.3f}, always the commonest token "
+            f"{commonest:.3f}"
+        )
+    report = "; ".join(reports)
+    if not good:
         raise _CheckFailedError(report)
     return report
 
@@ -123,6 +138,7 @@ def _check_targets(queue: BatchQueue, meta: Meta) -> str:
                 share = fraction_labelled(columns["token_labels"], which)
                 errors.append(np.abs(share - columns[name]))
         _check_originals(path, columns)
+        _check_texts(path, columns, queue.directory / "tokenizer")
         worst = max(worst, *(float(error.max()) for error in errors))
         count += len(true)
         levels |= set(np.floor(true * 10).astype(int).tolist())
@@ -144,6 +160,20 @@ def _check_originals(path: Path, columns: Columns) -> None:
         )
     if (~changed & (labels == 2)).any():
         raise _CheckFailedError(f"{path}: a token labelled replaced is that of the text")
+
+
+def _check_texts(path: Path, columns: Columns, tokenizer_folder: Path) -> None:
+    """Where the text after filling is stored, read it again and compare the ids."""
+    from synthenticity.text.tokenization import encode_texts, load_tokenizer
+
+    if "text" not in columns:
+        return
+    ids = columns["input_ids"][:, 1:]
+    encodings = encode_texts(load_tokenizer(tokenizer_folder), columns["text"].tolist())
+    for row, encoding in zip(ids, encodings, strict=True):
+        own = encoding.ids[: len(row)]
+        if row[: len(own)].tolist() != own:
+            raise _CheckFailedError(f"{path}: input_ids are not what the tokenizer makes of text")
 
 
 def _check_files(queue: BatchQueue, meta: Meta) -> str:

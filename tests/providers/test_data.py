@@ -1,6 +1,7 @@
 """What the providers make is true: windows, masks, labels and targets agree with the corpus."""
 
 import dataclasses
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from synthenticity.config import Config, Recipe
+from synthenticity.config import Config
 from synthenticity.errors import CompatibilityError, ConfigError, CorpusError
 from synthenticity.providers.base import DataProviderBase, find_provider
 from synthenticity.providers.char_diffusion import CharDiffusionProvider
 from synthenticity.providers.sequence_scorer import SequenceScorerProvider
+from synthenticity.recipe import Recipe
 from synthenticity.synthesis.synthetic_generation import fraction_labelled
-from synthenticity.text.corpus import load_corpus
+from synthenticity.text.reading import CorpusSource, read_documents
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +29,12 @@ def file(provider: SequenceScorerProvider) -> dict[str, np.ndarray]:
     return provider.make_file("train", 0)
 
 
+def documents_of(config: Config) -> dict[str, str]:
+    """Return the texts of a corpus by name, none of them rejected."""
+    source = CorpusSource(source=config.corpus)
+    return {d.id: d.text for d in read_documents(source, on_rejected=pytest.fail)}
+
+
 def texts(provider: DataProviderBase, ids: np.ndarray) -> list[str]:
     return ["".join(provider.tokenizer.convert_ids_to_tokens(row.tolist())) for row in ids]
 
@@ -34,7 +42,7 @@ def texts(provider: DataProviderBase, ids: np.ndarray) -> list[str]:
 def test_originals_stand_in_the_corpus_where_the_record_says(
     provider: SequenceScorerProvider, file: dict[str, np.ndarray], scorer_config: Config
 ) -> None:
-    corpus = {document.id: document.text for document in load_corpus(scorer_config.corpus)}
+    corpus = documents_of(scorer_config)
     for text, name, offset in zip(
         texts(provider, file["original_ids"][:, 1:]), file["document"], file["offset"], strict=True
     ):
@@ -69,7 +77,7 @@ def test_authenticity_is_the_rest(
     provider: SequenceScorerProvider, scorer_config: Config, file: dict[str, np.ndarray]
 ) -> None:
     config = dataclasses.replace(scorer_config, target="authenticity")
-    other = SequenceScorerProvider(config, mlm_engine=provider.mlm_engine)
+    other = SequenceScorerProvider(config, mlm_engine=provider.filler.models[None].engine)
     columns = other.make_file("train", 0)
     assert (columns["targets"] == 1 - file["targets"]).all()
     assert (columns["synthenticity"] == file["synthenticity"]).all()
@@ -118,6 +126,31 @@ def test_recipes_are_obeyed_and_recorded(scorer_config: Config, constant_engine:
     assert spans.mean() == pytest.approx(0.25, abs=0.08)
 
 
+def test_each_sequence_is_filled_as_its_own_recipe_says(
+    scorer_config: Config, provider: SequenceScorerProvider
+) -> None:
+    recipes = (
+        Recipe(ratio=(0.5, 0.5)),
+        Recipe(ratio=(0.5, 0.5), forbid_original=True),
+        Recipe(ratio=(0.5, 0.5), steps=4, order="random", temperature=0.0),
+    )
+    config = dataclasses.replace(scorer_config, recipes=recipes, batch_size=60)
+    columns = SequenceScorerProvider(
+        config, mlm_engine=provider.filler.models[None].engine
+    ).make_file("train", 0)
+    at = {recipe.name: columns["recipe"] == recipe.name for recipe in recipes}
+    restored = (columns["token_labels"] == 1).any(axis=1)
+    assert [restored[rows].any() for rows in at.values()] == [True, False, True]
+    in_rounds = at[recipes[2].name]
+    one_shot = provider.filler.models[None].engine.predict_masked_tokens(
+        columns["original_ids"][in_rounds][:, 1:],
+        columns["token_labels"][in_rounds][:, 1:] > 0,
+        sequence_keys=np.zeros(in_rounds.sum()),
+        temperature=0.0,
+    )
+    assert (one_shot != columns["input_ids"][in_rounds][:, 1:]).any()
+
+
 def test_pools_of_all_purposes_share_no_document(
     provider: SequenceScorerProvider, mlm_config: Config
 ) -> None:
@@ -136,7 +169,7 @@ def test_mlm_labels_are_the_originals_of_the_masked(mlm_config: Config) -> None:
     masked = columns["labels"] != -100
     assert (columns["input_ids"][masked] == provider.tokenizer.mask_token_id).all()
     original = np.where(masked, columns["labels"], columns["input_ids"])
-    corpus = {document.id: document.text for document in load_corpus(config.corpus)}
+    corpus = documents_of(config)
     for text, name, offset in zip(
         texts(provider, original), columns["document"], columns["offset"], strict=True
     ):
@@ -156,7 +189,7 @@ def test_mlm_data_are_corrupted_as_bert_does_by_default(mlm_config: Config) -> N
 
 
 def test_an_unknown_provider_lists_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="Known: char_diffusion, sequence_scorer"):
+    with pytest.raises(ConfigError, match="Known: char_diffusion, masked_lm, sequence_scorer"):
         find_provider("nothing")
 
 
@@ -178,7 +211,8 @@ def test_unknown_characters_are_reported_below_the_limit_and_refused_above(
     for number in range(4):
         text = "the king and his fool " * 20 + ("\u00df" if number == 0 else "")
         (tmp_path / f"{number}.txt").write_text(text, encoding="utf-8")
-    config = dataclasses.replace(scorer_config, corpus=str(tmp_path), max_unknown_share=0.1)
+    changes = {"corpus": str(tmp_path), "near_duplicates": 0.0, "max_unknown_share": 0.1}
+    config = dataclasses.replace(scorer_config, **changes)
     provider = SequenceScorerProvider(config)
     assert provider.unknown_share == 1 / (4 * 440 + 1)
     assert "'\u00df' x 1" in caplog.text
@@ -256,6 +290,7 @@ def test_unknown_characters_are_never_masked_and_random_tokens_never_special(
         (tmp_path / f"{number}.txt").write_text(text, encoding="utf-8")
     changes = {
         "corpus": str(tmp_path),
+        "near_duplicates": 0.0,
         "max_unknown_share": 0.2,
         "corruption": "bert",
         "mask_probability_range": (1.0, 1.0),
@@ -277,3 +312,98 @@ def test_unknown_characters_are_never_masked_and_random_tokens_never_special(
     assert (made["input_ids"] == provider.tokenizer.unk_token_id).any()
     assert masked.any() and not np.isin(made["labels"][masked], list(special)).any()
     assert not np.isin(made["input_ids"][masked], list(special)).any()
+
+
+@pytest.fixture
+def short_settings(tmp_path: Path) -> dict[str, Any]:
+    """Settings of JSON lines whose documents have 5 to 60 characters, authors and domains."""
+    whole = "the king and his fool went to a hall where night fell on stone; who speaks?"
+    lines = [
+        {
+            "body": whole[n % 7 : n % 7 + 5 + n],
+            "name": f"d{n}",
+            "by": n // 2,
+            "kind": "verse" if n % 3 else "law",
+            "keep": [[0, 3]],
+        }
+        for n in range(56)
+    ]
+    path = tmp_path / "short.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    return {
+        "corpus": str(path),
+        "text_column": "body",
+        "id_column": "name",
+        "group_column": "by",
+        "domain_column": "kind",
+        "protect_column": "keep",
+        "near_duplicates": 0.0,
+        "mask_probability_range": (0.5, 1.0),
+        "batch_size": 40,
+    }
+
+
+def test_padding_of_short_documents_is_neither_masked_nor_counted(
+    short_settings: dict[str, Any], scorer_config: Config, mlm_config: Config
+) -> None:
+    scorer = SequenceScorerProvider(dataclasses.replace(scorer_config, **short_settings))
+    made = scorer.make_file("train", 0)
+    pad = scorer.tokenizer.pad_token_id
+    padding = made["original_ids"] == pad
+    assert padding.any() and not padding[:, :2].any()
+    assert (made["input_ids"] == pad).tolist() == padding.tolist()
+    assert (made["token_labels"][padding] == -100).all()
+    counted = made["token_labels"] >= 0
+    shares = (made["token_labels"] > 0).sum(axis=1) / counted.sum(axis=1)
+    assert made["synthenticity"] == pytest.approx(shares) and shares.max() <= 1
+    mlm = CharDiffusionProvider(dataclasses.replace(mlm_config, **short_settings))
+    made = mlm.make_file("train", 0)
+    padding = made["input_ids"] == mlm.tokenizer.pad_token_id
+    assert padding.any() and (made["labels"][padding] == -100).all()
+
+
+def test_the_filling_model_does_not_look_at_padding(
+    short_settings: dict[str, Any], scorer_config: Config
+) -> None:
+    config = dataclasses.replace(scorer_config, **{**short_settings, "batch_size": 200})
+    provider = SequenceScorerProvider(config)
+    engine, seen = provider.filler.models[None].engine, []
+    fill = engine.fill
+
+    def noted(ids: Any, mask: Any, **settings: Any) -> Any:
+        seen.append((ids, mask, settings, fill(ids, mask, **settings)))
+        return seen[-1][-1]
+
+    engine.fill = noted
+    provider.make_file("train", 0)
+    ids, mask, settings, whole = seen[0]
+    lengths = (ids != provider.tokenizer.pad_token_id).sum(axis=1)
+    rows = np.flatnonzero((lengths < ids.shape[1]) & mask.any(axis=1))
+    assert len(rows) > 2
+    for row in rows:
+        part = slice(row, row + 1), slice(lengths[row])
+        keys = settings["sequence_keys"][row : row + 1]
+        alone = fill(ids[part], mask[part], sequence_keys=keys)
+        expected = alone.log_probability
+        assert np.allclose(whole.log_probability[part], expected, atol=1e-3)
+        assert (whole.ids[part] == alone.ids).all()
+
+
+def test_columns_say_what_is_grouped_held_out_and_protected(
+    short_settings: dict[str, Any], scorer_config: Config, constant_engine: Any
+) -> None:
+    changes = {**short_settings, "group_column": None, "test_domains": ("law",)}
+    config = dataclasses.replace(scorer_config, **changes)
+    provider = SequenceScorerProvider(config, constant_engine)
+    names = {split: {int(n[1:]) for n in provider.pools[split].names} for split in provider.pools}
+    law = {n for n in range(56) if n % 3 == 0}
+    assert law < names["test"] and not law & (names["train"] | names["val"])
+    made = provider.make_file("test", 0)
+    at_start = made["offset"] == 0
+    assert at_start.any() and (made["token_labels"][at_start, 1:4] <= 0).all()
+    found = provider.meta("finite").made_with
+    assert (found["test_domains"], found["text_column"]) == (["law"], "body")
+    grouped = dataclasses.replace(scorer_config, **short_settings)
+    for pool in SequenceScorerProvider(grouped, constant_engine).pools.values():
+        numbers = {int(name[1:]) for name in pool.names}
+        assert {n ^ 1 for n in numbers} == numbers  # authors wrote pairs

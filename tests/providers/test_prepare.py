@@ -277,3 +277,45 @@ def test_no_provider_is_started_for_a_finite_set(scorer_config: Config) -> None:
         provider_running(scorer_config),
     ):
         pass
+
+
+def test_a_provider_process_is_not_asked_to_read_standard_input(scorer_config: Config) -> None:
+    config = dataclasses.replace(scorer_config, corpus="-")
+    with pytest.raises(ConfigError, match=r"standard input.*--prepare"), provider_running(config):
+        pass
+
+
+def test_a_finite_set_has_a_card_with_which_datasets_opens_it(
+    scorer_config: Config, tmp_path: Path
+) -> None:
+    import datasets
+    from huggingface_hub import DatasetCard
+
+    folder = tmp_path / "set"
+    prepare(scorer_config, folder, samples=13, licence="cc0-1.0")
+    found = datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
+    assert {name: split.num_rows for name, split in found.items()} == {
+        "train": 24,
+        "validation": 24,
+    }
+    assert found["train"].features["token_labels"].length == 33
+    card = DatasetCard.load(folder / "README.md")
+    assert card.data.license == "cc0-1.0"
+    labels = np.array([*found["train"]["token_labels"], *found["validation"]["token_labels"]])
+    filled = (labels == 1) | (labels == 2)
+    assert f"- {filled.sum():,} filled tokens" in card.text
+    assert "- train: 24 sequences" in card.text
+    assert "filling model mlm@" in card.text
+    assert f"- seed: `{scorer_config.seed}`" in card.text
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [({"samples": 0}, "samples: 0"), ({"samples": 5, "files": 1}, "one of the two")],
+)
+def test_a_wrong_number_of_samples_is_refused(
+    scorer_config: Config, tmp_path: Path, asked: dict[str, int], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        prepare(scorer_config, tmp_path / "set", **asked)
+    assert not (tmp_path / "set").exists()

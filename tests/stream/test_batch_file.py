@@ -11,6 +11,7 @@ import pytest
 from synthenticity.errors import BatchFileError
 from synthenticity.stream import batch_file
 from synthenticity.stream.batch_file import (
+    STRINGS,
     BatchSchema,
     Column,
     Columns,
@@ -60,11 +61,20 @@ def equal(left: Columns, right: Columns) -> bool:
 
 def test_every_stored_type_comes_back_as_it_was(tmp_path: Path) -> None:
     found = read_batch_file(written(tmp_path / "a", encoded()), IDENTITY)
-    expected = {c.name: columns()[c.name].astype(c.stored) for c in SCHEMA.columns}
+    stored = {c.name: STRINGS if c.stored == "str" else c.stored for c in SCHEMA.columns}
+    expected = {name: columns()[name].astype(dtype) for name, dtype in stored.items()}
     assert equal(found.columns, expected)
     assert found.identity == IDENTITY
     assert len(found) == 2
     assert found.columns["ids"].dtype == np.uint16
+
+
+def test_text_keeps_its_last_characters(tmp_path: Path) -> None:
+    texts = ["a\x00", "", "\x00\x00", "b\n"]
+    column = Column("text", "str", (), "info", "str")
+    data = {"text": np.array(texts, dtype=STRINGS)}
+    raw = encode_batch_file(data, BatchSchema((column,)), IDENTITY)
+    assert read_batch_file(written(tmp_path / "a", raw)).columns["text"].tolist() == texts
 
 
 def test_the_same_columns_give_the_same_bytes() -> None:

@@ -21,6 +21,7 @@ from synthenticity.config_file import write_config
 from synthenticity.durable import write_whole
 from synthenticity.errors import ConfigError
 from synthenticity.providers.base import DataProviderBase, find_provider
+from synthenticity.providers.card import finite_set_card
 from synthenticity.stream.batch_file import BatchSchema, Identity, encode_batch_file
 from synthenticity.stream.batch_queue import TRAIN, BatchQueue
 from synthenticity.stream.meta import FINITE, LIVE, Meta
@@ -103,7 +104,9 @@ def prepare(
     directory: str | Path | None = None,
     *,
     files: int | None = None,
+    samples: int | None = None,
     splits: Sequence[str] = SPLITS,
+    licence: str | None = None,
     provider: DataProviderBase | None = None,
     on_progress: Callable[[PrepareProgress], None] = lambda progress: None,
     on_end: Callable[[dict[str, Any]], None] = lambda summary: None,
@@ -116,7 +119,9 @@ def prepare(
         config: the settings.
         directory: where to; default `config.data_dir`.
         files: make a finite data set of this many files a split; None: a live queue, endlessly.
+        samples: or of this many sequences a split, rounded up to whole files.
         splits: the splits of a finite data set.
+        licence: of the texts, for the card of a finite data set.
         provider: in place of the one that `config.dataset` names.
         on_progress: called after each file and at the start of each wait.
         on_end: called with the summary when the run is complete, stopped or interrupted.
@@ -128,8 +133,7 @@ def prepare(
         QueueOwnedError: another provider is at work there.
 
     """
-    if files is not None and files < 1:
-        raise ConfigError(f"files: {files} is not a positive number of files.")
+    files = _files_asked_for(config, files, samples)
     unknown = [split for split in splits if split not in KNOWN_SPLITS]
     if unknown:
         raise ConfigError(f"splits: {unknown} are none of {', '.join(KNOWN_SPLITS)}.")
@@ -145,12 +149,26 @@ def prepare(
                 _provide(run, config, stop)
             else:
                 _complete(run, files, splits)
+                card = finite_set_card(queue, run.meta, run.summary, licence=licence)
+                write_whole(target / "README.md", card)
         except KeyboardInterrupt:
             on_end(_finish(run, target))
             raise
         summary = _finish(run, target)
     on_end(summary)
     return summary
+
+
+def _files_asked_for(config: Config, files: int | None, samples: int | None) -> int | None:
+    """Return the number of files of a split, None for a live queue."""
+    if files is not None and samples is not None:
+        raise ConfigError("samples: beside files. Give one of the two.")
+    for name, number in (("files", files), ("samples", samples)):
+        if number is not None and number < 1:
+            raise ConfigError(f"{name}: {number} is not a positive number of {name}.")
+    if samples is None:
+        return files
+    return -(-samples // (config.batch_size * config.batches_per_file))
 
 
 def _write_beside(config: Config, run: _Run) -> None:

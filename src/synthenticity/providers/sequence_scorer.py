@@ -1,31 +1,30 @@
-"""`SequenceScorerProvider`: human windows, partly rewritten by an MLM, with the exact truth.
+"""`SequenceScorerProvider`: human windows, partly rewritten by a model, with the exact truth.
 
-Each sequence is [CLS] and `block_size - 1` tokens. Masks are filled in one model call a batch.
-`targets` is what the trainer regresses on; `token_labels` the truth of every token.
+Each sequence is [CLS] and at most `block_size - 1` tokens. Masks are filled in one model call a
+batch. `targets` is what the trainer regresses on; `token_labels` the truth of every token.
 """
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from synthenticity.config import Config
 from synthenticity.errors import ConfigError
-from synthenticity.providers.base import DATA_SETTINGS, DataProviderBase
-from synthenticity.providers.pools import open_split_pools
+from synthenticity.providers.base import DATA_SETTINGS, DataProviderBase, column
+from synthenticity.providers.filled_windows import FilledIds, FilledTexts, FilledWindows
+from synthenticity.providers.pools import open_corpus, open_split_pools
 from synthenticity.stream.batch_file import Columns, narrowest_ids
-from synthenticity.synthesis.checkpoints import load_mlm_tokenizer
-from synthenticity.synthesis.masking import choose_positions, choose_recipes
-from synthenticity.synthesis.mlm_inference import MLMInferenceEngine
+from synthenticity.synthesis.filling import Filler
+from synthenticity.synthesis.filling_model import FillingModel
 from synthenticity.synthesis.synthetic_generation import (
-    NOT_COUNTED,
-    add_cls_token,
-    create_synthetic_text,
+    REPLACED_TOKEN,
+    RESTORED_TOKEN,
+    fraction_labelled,
 )
-from synthenticity.text.corpus import load_corpus
 from synthenticity.text.tokenization import (
     check_cls_token_id,
-    special_ids,
+    is_character_level,
+    load_tokenizer,
     tokenizer_fingerprint,
 )
 
@@ -37,114 +36,106 @@ class SequenceScorerProvider(DataProviderBase):
     """Makes scorer training data from the `scorer` pool of a corpus.
 
     Args:
-        config: the settings; `mlm_checkpoint_path` names the filling model.
+        config: the settings; `mlm_checkpoint_path` names the filling model, unless every recipe
+            names its own.
         mlm_engine: a filling model in place of the one at `mlm_checkpoint_path`.
 
     """
 
     settings = (*DATA_SETTINGS, "target")
 
-    def __init__(self, config: Config, mlm_engine: Any = None) -> None:
+    def __init__(self, config: Config, mlm_engine: FillingModel | None = None) -> None:
         super().__init__(config)
-        path = config.mlm_checkpoint_path
-        if mlm_engine is None and path is None:
+        self.recipes = config.mixture(
+            untouched_share=UNTOUCHED_SHARE, all_filled_share=ALL_FILLED_SHARE
+        )
+        if (
+            mlm_engine is None
+            and config.mlm_checkpoint_path is None
+            and any(recipe.mlm_checkpoint_path is None for recipe in self.recipes)
+        ):
             raise ConfigError(
                 "mlm_checkpoint_path: not set. Scorer data need a filling model; train one with "
                 "synthenticity train configs/char_mlm.toml --out_dir runs/mlm"
             )
-        documents = load_corpus(config.corpus)
-        self.tokenizer = mlm_engine.tokenizer if mlm_engine else load_mlm_tokenizer(str(path))
-        self.cls_token_id = check_cls_token_id(self.tokenizer, config.cls_token_id)
-        self.recipes = config.mixture(
-            untouched_share=UNTOUCHED_SHARE, all_filled_share=ALL_FILLED_SHARE
+        corpus = open_corpus(config)
+        self.filler = Filler.from_config(
+            config, recipes=self.recipes, batch_size=config.batch_size, engine=mlm_engine
         )
+        first = next(iter(self.filler.models.values()))
+        self.tokenizer = (
+            load_tokenizer(config.tokenizer) if config.tokenizer else first.engine.tokenizer
+        )
+        self.cls_token_id = check_cls_token_id(self.tokenizer, config.cls_token_id)
+        self.corruption = "mask" if config.corruption == "auto" else config.corruption
+        self.windows: FilledWindows
+        if is_character_level(self.tokenizer) and self._one_tokenizer():
+            first.engine.check_length(config.block_size - 1)
+            self.windows = FilledIds(first, self.recipes, config.block_size, self.corruption)
+        else:
+            self.windows = FilledTexts(
+                self.filler, self.tokenizer, config.block_size, self.corruption
+            )
         opened = open_split_pools(
             config,
-            documents,
+            corpus,
             self.tokenizer,
             train_pool="scorer",
-            window=config.block_size - 1,
+            window=self.windows.tokens_needed,
             recipes=self.recipes,
         )
         self.pools, self.unknown_share = opened.pools, opened.unknown_share
         self._corpus_hash = opened.corpus_hash
-        self.corruption = "mask" if config.corruption == "auto" else config.corruption
-        self.mlm_engine = mlm_engine or MLMInferenceEngine.from_pretrained(
-            str(path), device=config.device, dtype=config.dtype
-        )
-        self.mlm_engine.check_length(config.block_size - 1)
-        self._mlm_fingerprint = self.mlm_engine.fingerprint
-        self._mlm_name = Path(self.mlm_engine.name).name
-        special = special_ids(self.tokenizer)
-        self._ordinary_ids = np.setdiff1d(np.arange(len(self.tokenizer)), special)
+
+    def _one_tokenizer(self) -> bool:
+        """Whether one model fills everything, with the scorer's own tokenizer."""
+        models = list(self.filler.models.values())
+        own = tokenizer_fingerprint(self.tokenizer)
+        return len(models) == 1 and tokenizer_fingerprint(models[0].engine.tokenizer) == own
 
     def build_meta(self) -> dict[str, Any]:
         """Describe the batches: ids in; the target and the token labels as truth."""
         length = [self.config.block_size]
         ids = narrowest_ids(len(self.tokenizer))
-        columns = [
-            ("input_ids", "int64", length, "input", ids),
-            ("targets", "float32", [], "target", "float32"),
-            ("token_labels", "int64", length, "target", "int8"),
-            ("synthenticity", "float32", [], "info", "float32"),
-            ("replaced_fraction", "float32", [], "info", "float32"),
-            ("original_ids", "int64", length, "info", ids),
-            ("document", "str", [], "info", "str"),
-            ("offset", "int64", [], "info", "uint32"),
-            ("recipe", "str", [], "info", "str"),
-            ("mlm", "str", [], "info", "str"),
-        ]
-        keys = ("name", "dtype", "shape", "role", "stored")
         return {
             "dataset_name": "sequence_scorer",
             "training_type": "SEQUENCE_SCORING",
             "vocab_size": len(self.tokenizer),
             "cls_token_id": self.cls_token_id,
             "target": self.config.target,
-            "batch_schema": [dict(zip(keys, column, strict=True)) for column in columns],
+            "batch_schema": [
+                column("input_ids", "int64", length, "input", ids),
+                column("targets", "float32", [], "target", "float32"),
+                column("token_labels", "int64", length, "target", "int8"),
+                column("synthenticity", "float32", [], "info", "float32"),
+                column("replaced_fraction", "float32", [], "info", "float32"),
+                *self.windows.schema(),
+                column("document", "str", [], "info", "str"),
+                column("offset", "int64", [], "info", "uint32"),
+            ],
         }
 
     def made_with(self) -> dict[str, Any]:
-        """Return the hashes, the masking and the arithmetic that decide the content."""
+        """Return the hashes, the masking, the models and the arithmetic that decide the content."""
         return {
+            **self.filler.made_with(),
             "corpus_hash": self._corpus_hash,
             "tokenizer": tokenizer_fingerprint(self.tokenizer),
-            "recipes": [recipe.to_json() for recipe in self.recipes],
             "corruption": self.corruption,
-            "mlm": f"{self._mlm_name}@{self._mlm_fingerprint}",
-            "arithmetic": self.mlm_engine.arithmetic,
         }
 
     def sample_batch(self, split: str, rng: np.random.Generator) -> Columns:
         """Return filled windows with [CLS] in front, their truth and where they come from."""
-        config, size = self.config, self.config.batch_size
-        windows = self.pools[split].sample_windows(rng, size)
-        index, ratios = choose_recipes(self.recipes, size, rng)
-        maskable = ~np.isin(windows.ids, self.mlm_engine.special_ids) & ~windows.protected
-        text = create_synthetic_text(
-            windows.ids,
-            choose_positions(self.recipes, index, ratios, maskable, rng, units=windows.units),
-            self.mlm_engine,
-            rng,
-            corruption=self.corruption,
-            ordinary_ids=self._ordinary_ids,
-            temperature=np.array([r.temperature for r in self.recipes])[index],
-            top_k=np.array([r.top_k or 0 for r in self.recipes])[index],
-            top_p=np.array([1.0 if r.top_p is None else r.top_p for r in self.recipes])[index],
-        )
-        pad, cls, block = self.tokenizer.pad_token_id, self.cls_token_id, config.block_size
-        synthenticity = text.synthenticity
-        authentic = config.target == "authenticity"
-        mlm = f"{self._mlm_name}@{self._mlm_fingerprint[:12]}"
+        windows = self.pools[split].sample_windows(rng, self.config.batch_size)
+        made = self.windows.make(windows, rng)
+        labels = made["token_labels"]
+        synthenticity = fraction_labelled(labels, (RESTORED_TOKEN, REPLACED_TOKEN))
+        authentic = self.config.target == "authenticity"
         return {
-            "input_ids": add_cls_token(text.ids, cls, block, pad),
+            **made,
             "targets": 1 - synthenticity if authentic else synthenticity,
-            "token_labels": add_cls_token(text.token_labels, NOT_COUNTED, block, NOT_COUNTED),
             "synthenticity": synthenticity,
-            "replaced_fraction": text.replaced_fraction,
-            "original_ids": add_cls_token(windows.ids, cls, block, pad),
+            "replaced_fraction": fraction_labelled(labels, (REPLACED_TOKEN,)),
             "document": np.array(windows.documents),
             "offset": windows.offsets,
-            "recipe": np.array([recipe.name for recipe in self.recipes])[index],
-            "mlm": np.full(size, mlm),
         }

@@ -27,6 +27,9 @@ ROLES = ("input", "target", "info")
 
 Columns = dict[str, NDArray[Any]]
 
+STRINGS = np.dtypes.StringDType()
+"""How text columns are held: numpy's fixed-width strings lose NUL characters at their end."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -139,7 +142,10 @@ def encode_batch_file(columns: Columns, schema: BatchSchema, identity: Identity)
 
     """
     schema.check(columns)
-    stored = {c.name: np.asarray(columns[c.name], dtype=c.stored) for c in schema.columns}
+    stored = {
+        c.name: np.asarray(columns[c.name], dtype=STRINGS if c.stored == "str" else c.stored)
+        for c in schema.columns
+    }
     metadata = {
         **asdict(identity),
         "digests": {name: _column_digest(values) for name, values in stored.items()},
@@ -170,7 +176,7 @@ def _to_arrow(values: NDArray[Any], column: Column) -> pa.Array:
 
 
 def _column_digest(values: NDArray[Any]) -> str:
-    if values.dtype.kind == "U":
+    if values.dtype.kind in "UT":
         return digest("str", *values.tolist())
     return digest(values.dtype.str, str(values.shape), values.tobytes())
 
@@ -242,5 +248,5 @@ def _to_numpy(column: pa.ChunkedArray) -> NDArray[Any]:
         width = combined.type.list_size
         return np.asarray(combined.flatten().to_numpy(zero_copy_only=False)).reshape(-1, width)
     if pa.types.is_string(combined.type):
-        return np.array(combined.to_pylist(), dtype=np.str_)
+        return np.array(combined.to_pylist(), dtype=STRINGS)
     return np.asarray(combined.to_numpy(zero_copy_only=False))

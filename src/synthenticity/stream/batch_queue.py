@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from synthenticity.durable import flush_directory, write_whole
+from synthenticity.durable import flush, write_whole
 from synthenticity.errors import BatchFileError, QueueError, QueueOwnedError
 from synthenticity.stream.batch_file import BatchFile, Identity, read_batch_file
 from synthenticity.stream.meta import LIVE, META_NAME, Meta, check_same_meta, read_meta
@@ -236,7 +236,7 @@ class BatchQueue:
             return False
         finally:
             temporary.unlink(missing_ok=True)
-        flush_directory(path.parent)
+        flush(path.parent)
         return True
 
     # Reading and letting go.

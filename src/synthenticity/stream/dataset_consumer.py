@@ -153,7 +153,7 @@ class DatasetConsumer:
         dtypes = {column.name: column.dtype for column in self.meta.schema.columns}
         batch: dict[str, Any] = {
             name: torch.from_numpy(values.astype(dtypes[name]))
-            if values.dtype.kind != "U"
+            if values.dtype.kind not in "UT"
             else values.tolist()
             for name, values in arrays.items()
         }

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthenticity.errors import BatchFileError
+from synthenticity.metrics import auroc
 from synthenticity.stream.batch_file import Columns
 from synthenticity.stream.batch_queue import BatchQueue
 
@@ -25,6 +26,10 @@ class StreamSummary:
     tokens: int = 0
     filled: int = 0
     restored: int = 0
+    reencoded: int | None = None
+    """Sequences whose text the tokenizer reads as other ids than were written, if that is known."""
+    padding: list[tuple[NDArray[np.bool_], NDArray[np.int64]]] = field(default_factory=list)
+    """For each file whether a sequence is untouched, and how many uncounted tokens end it."""
     graded: str = GRADED[0]
     values: list[NDArray[np.float32]] = field(default_factory=list)
     recipes: dict[str, int] = field(default_factory=dict)
@@ -38,7 +43,14 @@ class StreamSummary:
         if "token_labels" in columns:
             labels = columns["token_labels"]
             self.restored += int((labels == 1).sum())
-            self.filled += int(((labels == 1) | (labels == 2)).sum())
+            filled = (labels == 1) | (labels == 2)
+            self.filled += int(filled.sum())
+            padding = (labels[:, ::-1] != -100).argmax(axis=1)
+            self.padding.append((~filled.any(axis=1), padding))
+        if "reencoding_differs" in columns:
+            differs = columns["reencoding_differs"]
+            if (differs >= 0).all():  # -1 stands for another tokenizer than the model's
+                self.reencoded = (self.reencoded or 0) + int(differs.sum())
         self.graded = next((name for name in GRADED if name in columns), self.graded)
         if self.graded in columns:
             self.values.append(np.asarray(columns[self.graded], dtype=np.float32))
@@ -54,8 +66,11 @@ class StreamSummary:
         self.tokens += other.tokens
         self.filled += other.filled
         self.restored += other.restored
+        if other.reencoded is not None:
+            self.reencoded = (self.reencoded or 0) + other.reencoded
         self.graded = other.graded
         self.values += other.values
+        self.padding += other.padding
         for name, count in other.recipes.items():
             self.recipes[name] = self.recipes.get(name, 0) + count
 
@@ -63,6 +78,17 @@ class StreamSummary:
         """Return the counts `[BINS]` of the graded column over 0 to 1."""
         values = np.concatenate(self.values) if self.values else np.zeros(0)
         return np.histogram(values, bins=BINS, range=(0.0, 1.0))[0].astype(np.int64)
+
+    def padding_auroc(self) -> float | None:
+        """Return how well the length of the padding alone tells filled sequences from untouched
+        ones: .5 is chance. None if there are not both.
+        """
+        if not self.padding:
+            return None
+        untouched, counts = (np.concatenate(part) for part in zip(*self.padding, strict=True))
+        if untouched.all() or not untouched.any():
+            return None
+        return auroc(counts.astype(np.float64), ~untouched)
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures as plain values."""
@@ -76,6 +102,11 @@ class StreamSummary:
         if self.filled:
             figures["filled_tokens"] = self.filled
             figures["restored_share"] = self.restored / self.filled
+        padding = self.padding_auroc()
+        if padding is not None:
+            figures["padding_auroc"] = padding
+        if self.reencoded is not None:
+            figures["reencoding_differs_share"] = self.reencoded / max(self.sequences, 1)
         if len(values):
             quantiles = np.quantile(values, QUANTILES).tolist()
             figures[self.graded] = {
@@ -93,7 +124,7 @@ def summarize(queue: BatchQueue, split: str, *, change: bool = True) -> StreamSu
     """
     summary = StreamSummary()
     meta = queue.meta()
-    wanted = ["input_ids", "token_labels", "recipe", *GRADED]
+    wanted = ["input_ids", "token_labels", "recipe", "reencoding_differs", *GRADED]
     columns = [name for name in wanted if meta is not None and name in meta.schema.names()]
     for number in queue.numbers(split):
         try:

@@ -1,0 +1,216 @@
+"""Windows of human text made partly synthetic, in the scorer's own tokens, with their truth.
+
+A character model's ids are filled as they are (`FilledIds`). Everything else goes by way of the
+text (`FilledTexts`): the scorer is trained on what its tokenizer makes of the *final text*, and
+the labels are carried over by characters, because ids that no tokenizer would produce give the
+label away. So filling model and scorer may have different tokenizers, and recipes different
+models.
+"""
+
+import math
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synthenticity.errors import ConfigError
+from synthenticity.providers.base import column
+from synthenticity.recipe import Recipe
+from synthenticity.stream.batch_file import STRINGS, Columns, narrowest_ids
+from synthenticity.synthesis.filling import FilledDocument, Filler
+from synthenticity.synthesis.masking import choose_positions, choose_recipes
+from synthenticity.synthesis.splicing import label_tokens
+from synthenticity.synthesis.synthetic_generation import (
+    NOT_COUNTED,
+    add_cls_token,
+    create_synthetic_text,
+)
+from synthenticity.synthesis.window_batches import FillingModelInUse, sampling_of
+from synthenticity.text.reading import Document
+from synthenticity.text.token_pool import Windows
+from synthenticity.text.tokenization import encode_texts, special_ids, tokenizer_fingerprint
+
+RESERVE_SHARE = 0.25
+"""Of a window's tokens, so many more are read behind it and never masked: text whose tokens become
+fewer is filled up from there, because padding would tell filled sequences from untouched ones."""
+UNKNOWN = -1
+NOTHING_TO_MASK = "nothing to mask"
+"""The recipe of a window that no filling model can write in; it stays as it is."""
+
+
+class FilledWindows(Protocol):
+    """Makes windows partly synthetic.
+
+    `tokens_needed` is how long the windows must be.
+    """
+
+    tokens_needed: int
+
+    def schema(self) -> list[dict[str, Any]]:
+        """Return the columns that `make` gives beside `input_ids` and `token_labels`."""
+        ...
+
+    def make(self, windows: Windows, rng: np.random.Generator) -> Columns:
+        """Fill windows: `input_ids` and `token_labels` `[count, block_size]`, and the rest."""
+        ...
+
+
+class FilledIds:
+    """Fills ids in place: for character tokenizers, where ids and text say the same.
+
+    Args:
+        model: the filling model, whose tokenizer is the scorer's.
+        recipes: the mixture.
+        block_size: tokens of a sequence, [CLS] counted.
+        corruption: `mask`, or `bert` (80/10/10).
+
+    """
+
+    def __init__(
+        self,
+        model: FillingModelInUse,
+        recipes: tuple[Recipe, ...],
+        block_size: int,
+        corruption: str,
+    ) -> None:
+        self._engine, self._name = model.engine, model.name
+        self._recipes, self._block_size, self._corruption = recipes, block_size, corruption
+        self.tokens_needed = block_size - 1
+        self._tokenizer = model.engine.tokenizer
+        special = special_ids(self._tokenizer)
+        self._ordinary_ids = np.setdiff1d(np.arange(len(self._tokenizer)), special)
+
+    def schema(self) -> list[dict[str, Any]]:
+        """Return the ids before filling, the recipe and the model."""
+        ids = narrowest_ids(len(self._tokenizer))
+        return [
+            column("original_ids", "int64", [self._block_size], "info", ids),
+            column("recipe", "str", [], "info", "str"),
+            column("mlm", "str", [], "info", "str"),
+        ]
+
+    def make(self, windows: Windows, rng: np.random.Generator) -> Columns:
+        """Fill the masked ids of all windows in one call of the model."""
+        index, ratios = choose_recipes(self._recipes, len(windows.ids), rng)
+        maskable = ~np.isin(windows.ids, self._engine.special_ids) & ~windows.protected
+        chosen = [self._recipes[number] for number in index]
+        padded = windows.attention_mask
+        text = create_synthetic_text(
+            windows.ids,
+            choose_positions(self._recipes, index, ratios, maskable, rng, units=windows.units),
+            self._engine,
+            rng,
+            corruption=self._corruption,
+            ordinary_ids=self._ordinary_ids,
+            **sampling_of(chosen),
+            **({} if padded is None else {"attention_mask": padded}),
+        )
+        cls, pad, block = (
+            self._tokenizer.cls_token_id,
+            self._tokenizer.pad_token_id,
+            self._block_size,
+        )
+        return {
+            "input_ids": add_cls_token(text.ids, cls, block, pad),
+            "token_labels": add_cls_token(text.token_labels, NOT_COUNTED, block, NOT_COUNTED),
+            "original_ids": add_cls_token(windows.ids, cls, block, pad),
+            "recipe": np.array([recipe.name for recipe in chosen]),
+            "mlm": np.full(len(chosen), self._name),
+        }
+
+
+class FilledTexts:
+    """Fills the text of windows, and reads the result with the scorer's tokenizer.
+
+    Args:
+        filler: the filling models and the mixture.
+        tokenizer: the scorer's.
+        block_size: tokens of a sequence, [CLS] counted.
+        corruption: `mask`.
+
+    Raises:
+        ConfigError: `bert` corruption, which replaces ids and not text.
+
+    """
+
+    def __init__(self, filler: Filler, tokenizer: Any, block_size: int, corruption: str) -> None:
+        if corruption != "mask":
+            raise ConfigError(
+                f"corruption: {corruption} is for character models; sub-word data are made as "
+                'text. Set corruption = "mask".'
+            )
+        self.filler = filler
+        self._tokenizer, self._block_size = tokenizer, block_size
+        self._special = special_ids(tokenizer)
+        self.tokens_needed = block_size - 1 + math.ceil(RESERVE_SHARE * block_size)
+        own = tokenizer_fingerprint(tokenizer)
+        self._same_tokenizer = {
+            model.name: tokenizer_fingerprint(model.engine.tokenizer) == own
+            for model in filler.models.values()
+        }
+
+    def schema(self) -> list[dict[str, Any]]:
+        """Return the texts before and after, whether the ids differ, recipe and model."""
+        return [
+            column("original", "str", [], "info", "str"),
+            column("text", "str", [], "info", "str"),
+            column("reencoding_differs", "int64", [], "info", "int8"),
+            column("recipe", "str", [], "info", "str"),
+            column("mlm", "str", [], "info", "str"),
+        ]
+
+    def make(self, windows: Windows, rng: np.random.Generator) -> Columns:
+        """Fill the first `block_size - 1` tokens of windows, and keep as many of the result."""
+        salt = int(rng.integers(np.iinfo(np.int64).max))
+        documents = [
+            Document(f"{salt} {row}", text, protected=self._protected_spans(windows, row))
+            for row, text in enumerate(windows.texts)
+        ]
+        results = self.filler.fill(documents, [0] * len(documents))
+        filled = [item if isinstance(item, FilledDocument) else None for item in results]
+        texts = [
+            document.text if item is None else item.text
+            for document, item in zip(documents, filled, strict=True)
+        ]
+        shape = len(texts), self._block_size - 1
+        ids = np.full(shape, self._tokenizer.pad_token_id, dtype=np.int64)
+        labels = np.full(shape, NOT_COUNTED, dtype=np.int64)
+        differs = np.zeros(len(texts), dtype=np.int64)
+        for row, encoding in enumerate(encode_texts(self._tokenizer, texts)):
+            own, offsets = _first_tokens(encoding, shape[1])
+            item = filled[row]
+            ids[row, : len(own)] = own
+            labels[row, : len(own)] = label_tokens(
+                item.spans if item else [], len(texts[row]), offsets, ~np.isin(own, self._special)
+            )
+            if item is not None:
+                differs[row] = (
+                    not np.array_equal(np.array(encoding.ids), item.token_ids)
+                    if self._same_tokenizer[item.mlm]
+                    else UNKNOWN
+                )
+        cls, block = self._tokenizer.cls_token_id, self._block_size
+        return {
+            "input_ids": add_cls_token(ids, cls, block, self._tokenizer.pad_token_id),
+            "token_labels": add_cls_token(labels, NOT_COUNTED, block, NOT_COUNTED),
+            "original": np.array(windows.texts, dtype=STRINGS),
+            "text": np.array(texts, dtype=STRINGS),
+            "reencoding_differs": differs,
+            "recipe": np.array([item.recipe if item else NOTHING_TO_MASK for item in filled]),
+            "mlm": np.array([item.mlm if item else "" for item in filled]),
+        }
+
+    def _protected_spans(self, windows: Windows, row: int) -> tuple[tuple[int, int], ...]:
+        """Return the characters that are never masked: of protected tokens, and of the reserve."""
+        count = int(windows.lengths[row])
+        tokens = np.flatnonzero(windows.protected[row, :count])
+        starts, ends = windows.starts[row, tokens].tolist(), windows.ends[row, tokens].tolist()
+        spans = list(zip(starts, ends, strict=True))
+        if count > self._block_size - 1:
+            spans.append((int(windows.starts[row, self._block_size - 1]), len(windows.texts[row])))
+        return tuple(spans)
+
+
+def _first_tokens(encoding: Any, most: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    offsets = np.array(encoding.offsets[:most], dtype=np.int64).reshape(-1, 2)
+    return np.array(encoding.ids[:most], dtype=np.int64), offsets
