@@ -97,12 +97,13 @@ def test_undecodable_file_in_a_folder_is_named_with_its_offset(
     assert "last.txt" in said and "offset 700" in said
 
 
-def test_text_shorter_than_a_block_is_refused(
+def test_text_shorter_than_a_block_is_used(
     tmp_path: Path, config_file: Make, capsys: pytest.CaptureFixture[str]
 ) -> None:
     corpus = corpus_with(tmp_path, "the king", text="the king")
-    said = complaint(capsys, "prepare", config_file(corpus=corpus), "--files", 1)
-    assert "a window needs 32 tokens" in said and "Lower block_size" in said
+    options = ("--files", 1, "--near_duplicates", 0, "--out-dir", tmp_path / "short")
+    arguments = ("prepare", config_file(corpus=corpus), *options)
+    assert cli.run([str(argument) for argument in arguments]) == cli.GOOD
 
 
 def test_characters_unknown_to_the_mlm_are_counted_and_shown(
@@ -188,7 +189,7 @@ def test_block_size_larger_than_the_models_is_refused(
     config_file: Make, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = complaint(capsys, "prepare", config_file(block_size=300), "--files", 1)
-    assert "block_size: sequences of 299 tokens are longer than the 34 that" in said
+    assert "block_size: sequences of 299 tokens are longer than the 33 that" in said
 
 
 def test_directory_of_another_config_is_refused_with_the_keys(
@@ -214,7 +215,7 @@ def test_unknown_provider_lists_the_known_ones(
     config_file: Make, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = complaint(capsys, "prepare", config_file(dataset="char_difusion"), "--files", 1)
-    assert "char_diffusion, sequence_scorer" in said
+    assert "char_diffusion, masked_lm, sequence_scorer" in said
 
 
 @pytest.mark.parametrize(

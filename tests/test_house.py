@@ -12,7 +12,8 @@ import synthenticity
 SOURCE = Path(synthenticity.__file__).parent
 LAYERS = [
     {"errors"},
-    {"seeding", "metrics", "settings", "durable"},
+    {"seeding", "metrics", "settings", "durable", "data_card"},
+    {"recipe"},
     {"config"},
     {"config_file"},
     {"text"},
@@ -22,6 +23,7 @@ LAYERS = [
     {"training"},
     {"scoring"},
     {"evaluation"},
+    {"records"},
     {"validation", "inspection"},
     {"demo"},
     {"display"},
@@ -44,7 +46,12 @@ PLAN = {
     "train",
     "validate",
 }
-OTHERS = {"Config", "load_config", "Scorer", "read_batch_file"}
+OTHERS = {"Config", "Document", "Recipe", "Scorer"} | {
+    "fill",
+    "load_config",
+    "load_filling_model",
+    "read_batch_file",
+}
 
 
 def imports_of(path: Path) -> set[str]:

@@ -11,6 +11,8 @@ __version__ = "0.1.0"
 
 _PLACES = {
     "CharDiffusionProvider": "providers.char_diffusion",
+    "Document": "text.reading",
+    "Recipe": "recipe",
     "Config": "config",
     "DataProviderBase": "providers.base",
     "DatasetConsumer": "stream.dataset_consumer",
@@ -21,7 +23,9 @@ _PLACES = {
     "add_cls_token": "synthesis.synthetic_generation",
     "apply_bert_style_corruption": "synthesis.masking",
     "create_synthetic_text": "synthesis.synthetic_generation",
+    "fill": "records.fill",
     "load_config": "config_file",
+    "load_filling_model": "synthesis.filling_model",
     "prepare": "providers.prepare",
     "read_batch_file": "stream.batch_file",
     "train": "training.train",

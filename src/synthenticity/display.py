@@ -13,7 +13,12 @@ from rich.text import Text
 
 from synthenticity.synthesis.synthetic_generation import LABEL_NAMES
 
-LABEL_STYLES = {0: "", 1: "black on #b7d7a8", 2: "black on #f6a5a5", 3: "black on #b9c7f5"}
+LABEL_STYLES = {
+    0: "",
+    1: "black on #b7d7a8",
+    2: "underline black on #f6a5a5",
+    3: "black on #b9c7f5",
+}
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _SHADES = ("", "#ffe9d6", "#ffd0a8", "#ffb27a", "#f98e52", "#e8692f", "#c94a14")
 

@@ -4,6 +4,7 @@ On a terminal a view is redrawn in place; into a file or a pipe it writes a line
 """
 
 import time
+from collections import Counter
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -22,10 +23,12 @@ from synthenticity.display import (
     label_legend,
     labelled_text,
 )
+from synthenticity.synthesis.synthetic_generation import LABEL_NAMES
 
 if TYPE_CHECKING:
     from synthenticity.inspection import Inspection
     from synthenticity.providers.prepare import PrepareProgress
+    from synthenticity.records.run import FillProgress, FillResult
     from synthenticity.training.callbacks import TrainProgress
     from synthenticity.training.train import TrainResult
 
@@ -112,6 +115,44 @@ class PrepareView(_View):
             else:
                 figures[key] = value
         return figures_table(title, figures)
+
+
+class FillView(_View):
+    """Documents, rates and how many could not be used."""
+
+    def update(self, progress: "FillProgress") -> None:
+        """Draw how far a run of `fill` is."""
+        seconds = max(progress.seconds, 1e-9)
+        figures: dict[str, Any] = {
+            "documents": progress.documents,
+            "documents/s": progress.new_documents / seconds,
+            "filled tokens/s": progress.new_tokens / seconds,
+            "not usable": progress.rejected,
+        }
+        line = "  ".join(f"{name} {format_figure(value)}" for name, value in figures.items())
+        self.show(figures_table("fill", figures), line)
+
+    @staticmethod
+    def summary(result: "FillResult") -> dict[str, Any]:
+        """Return the figures of a finished run."""
+        return {
+            "out": str(result.out),
+            "records": result.records,
+            "rejected": result.rejected,
+            "filled_tokens": result.progress.written_tokens,
+            "seconds": round(result.progress.seconds, 1),
+            "artefacts": result.alarm.sentence() if result.alarm else "not measured",
+        }
+
+    @staticmethod
+    def result_table(result: "FillResult") -> Table:
+        """Return the figures of a finished run, and the first reasons of what was left out."""
+        figures = FillView.summary(result)
+        reasons = Counter(result.reasons).most_common(3)
+        figures |= {f"not usable: {reason}": count for reason, count in reasons}
+        if result.rejected_list is not None:
+            figures["all of them"] = str(result.rejected_list)
+        return figures_table("filled", figures)
 
 
 class TrainView(_View):
@@ -237,6 +278,28 @@ def print_inspection(console: Console, found: "Inspection") -> None:
     console.print(label_legend(found.label_names))
     for split, figures in found.statistics.items():
         console.print(PrepareView.summary_table(split, figures))
+
+
+def print_filled(console: Console, records: list[dict[str, Any]]) -> None:
+    """Print filled documents, the written stretches coloured by label, or in brackets."""
+    marks = ("", "") if console.color_system else ("[[", "]]")
+    for record in records:
+        text, cursor = record["text"], 0
+        pieces: list[str] = []
+        labels: list[int] = []
+        for span in record["spans"]:
+            start, end = span["start"], span["end"]
+            pieces += [text[cursor:start], text[start:end].join(marks)]
+            labels += [0, 1 if span["label"] == LABEL_NAMES[1] else 2]
+            cursor = end
+        console.print()
+        facts = {
+            key: format_figure(record[key]) for key in ("id", "recipe", "synthenticity", "mlm")
+        }
+        console.print(Text("  ".join(f"{key}={value}" for key, value in facts.items()), "bold"))
+        console.print(labelled_text([*pieces, text[cursor:]], [*labels, 0]))
+    console.print()
+    console.print(label_legend({label: LABEL_NAMES[label] for label in (0, 1, 2)}))
 
 
 def format_seconds(seconds: float) -> str:

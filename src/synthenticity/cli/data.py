@@ -1,0 +1,210 @@
+"""The commands that make and look at data: prepare, fill, inspect, validate."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from synthenticity.cli.app import (
+    CHECK_FAILED,
+    GOOD,
+    ConfigPath,
+    Json,
+    Overrides,
+    app,
+    console_for,
+    load_settings,
+    quiet_libraries,
+    share_processors,
+)
+from synthenticity.errors import ConfigError
+
+
+@app.command
+def prepare(
+    config: ConfigPath,
+    *,
+    files: Annotated[int | None, Parameter(help="Make a finite set of N files a split.")] = None,
+    samples: Annotated[
+        int | None, Parameter(help="Or of N sequences a split, rounded up to whole files.")
+    ] = None,
+    out_dir: Annotated[Path | None, Parameter(help="Directory; default: data_dir.")] = None,
+    licence: Annotated[
+        str | None, Parameter(name="--license", help="Of the texts, for the data card.")
+    ] = None,
+    splits: Annotated[str, Parameter(help="Splits of a finite set.")] = "train,val",
+    as_child: Annotated[bool, Parameter(show=False, negative="")] = False,
+    as_json: Json = False,
+    **overrides: Overrides,
+) -> int:
+    """Make training data: endlessly, bounded by the backlog, or N files of each split."""
+    share_processors()
+    from synthenticity.terminal import PrepareView
+
+    settings = load_settings(config, overrides)
+    console = console_for(stderr=True)
+    from synthenticity.providers.prepare import prepare as run_prepare
+    from synthenticity.providers.process import set_when_parent_ends
+
+    def show(summary: dict[str, Any]) -> None:
+        if as_json:
+            print(json.dumps(summary))
+        else:
+            title = f"prepared in {out_dir or settings.data_dir}"
+            console_for().print(PrepareView.summary_table(title, summary))
+
+    summaries: list[dict[str, Any]] = []
+    try:
+        with quiet_libraries(), PrepareView(console) as view:
+            run_prepare(
+                settings,
+                out_dir,
+                files=files,
+                samples=samples,
+                licence=licence,
+                splits=[name.strip() for name in splits.split(",")],
+                on_progress=view.update,
+                on_end=summaries.append,
+                stop=set_when_parent_ends() if as_child else None,
+                take_turns=as_child,
+            )
+    finally:  # also when interrupted, and after the live view has left the terminal
+        for summary in summaries:
+            show(summary)
+    return GOOD
+
+
+@app.command
+def fill(
+    source: Annotated[
+        str | None,
+        Parameter(name="IN", help="Texts: file, folder, glob or data set; - reads standard input."),
+    ] = None,
+    *,
+    model: Annotated[str | None, Parameter(help="The filling model: folder or hub id.")] = None,
+    out: Annotated[
+        Path | None, Parameter(help="A .parquet or .jsonl file, or a folder to be.")
+    ] = None,
+    ratio: Annotated[
+        str | None, Parameter(help="Share of the tokens to fill, or a range: 0.1,0.7.")
+    ] = None,
+    explore: Annotated[
+        int | None, Parameter(help="Show N filled documents, coloured, and write nothing.")
+    ] = None,
+    copies: Annotated[int, Parameter(help="Records of each document.")] = 1,
+    batch_size: Annotated[int, Parameter(help="Windows of a model call.")] = 64,
+    workers: Annotated[int, Parameter(help="Processes.")] = 1,
+    licence: Annotated[
+        str | None, Parameter(name="--license", help="Of the texts, for the data card.")
+    ] = None,
+    config: Annotated[Path | None, Parameter(help="TOML file of settings.")] = None,
+    as_json: Json = False,
+    **overrides: Overrides,
+) -> int:
+    """Let a model rewrite parts of texts: a record of each, with its exact truth."""
+    overrides = _fill_overrides(overrides, source, model, ratio)
+    settings = load_settings(config, overrides)
+    if config is None and "corpus" not in overrides:
+        raise ConfigError("IN: no texts are given. Name a file or folder, or - for standard input.")
+    if (out is None) == (explore is None):
+        raise ConfigError("out: give either --out OUT to write records, or --explore N to look.")
+    console = console_for(stderr=True)
+    with quiet_libraries():
+        from synthenticity.records.fill import explore as run_explore
+        from synthenticity.records.run import fill_corpus
+        from synthenticity.terminal import FillView, print_filled
+
+        if out is None:
+            records = run_explore(settings, explore or 0, batch_size=batch_size)
+            if as_json:
+                print(json.dumps(records))
+            else:
+                print_filled(console_for(), records)
+            return GOOD
+        with FillView(console) as view:
+            result = fill_corpus(
+                settings,
+                out,
+                copies=copies,
+                batch_size=batch_size,
+                workers=workers,
+                licence=licence,
+                on_progress=view.update,
+            )
+    if as_json:
+        print(json.dumps(FillView.summary(result)))
+    else:
+        console_for().print(FillView.result_table(result))
+    return GOOD
+
+
+def _fill_overrides(
+    overrides: dict[str, str], source: str | None, model: str | None, ratio: str | None
+) -> dict[str, str]:
+    """Return the options of `fill` as the settings that they stand for."""
+    named = {} if source is None else {"corpus": source}
+    if model is not None:
+        named["mlm_checkpoint_path"] = model
+    if ratio is not None:
+        wrong = ConfigError(f"--ratio: {ratio} is not a share (0.3), or two in order (0.1,0.7).")
+        try:
+            bounds = [float(part) for part in ratio.split(",")]
+            low, high = bounds if len(bounds) == 2 else bounds * 2
+        except ValueError:
+            raise wrong from None
+        if not 0 <= low <= high <= 1:
+            raise wrong
+        named["mask_probability_range"] = f"{low},{high}"
+    return {**overrides, **named}
+
+
+@app.command
+def inspect(
+    directory: Annotated[Path, Parameter(help="A directory of batch files.")],
+    *,
+    count: Annotated[int, Parameter(help="Samples to show.")] = 3,
+    split: Annotated[str, Parameter(help="train, val or test.")] = "val",
+    seed: Annotated[int, Parameter(help="Chooses the samples.")] = 0,
+    as_json: Json = False,
+) -> int:
+    """Show samples before training: original and filled text, coloured by label, and figures."""
+    with quiet_libraries():
+        from synthenticity.inspection import inspect_directory
+
+        found = inspect_directory(directory, count=count, split=split, seed=seed)
+    if as_json:
+        samples = [vars(sample) for sample in found.samples]
+        print(json.dumps({"samples": samples, "statistics": found.statistics}))
+        return GOOD
+    from synthenticity.terminal import print_inspection
+
+    print_inspection(console_for(), found)
+    return GOOD
+
+
+@app.command
+def validate(
+    target: Annotated[Path, Parameter(help="A config file, or a directory of batch files.")],
+    *,
+    as_json: Json = False,
+    **overrides: Overrides,
+) -> int:
+    """Check that the model fills, the targets are true, the files are whole and training learns."""
+    with quiet_libraries():
+        from synthenticity.validation import validate as run_validate
+
+        if target.is_dir() and overrides:
+            raise ConfigError(
+                f"--{next(iter(overrides))}: a directory is checked with the settings it was made "
+                "with. Give options with a config file only."
+            )
+        settings = None if target.is_dir() else load_settings(target, overrides)
+        checks = run_validate(target, settings)
+    if as_json:
+        print(json.dumps([vars(check) for check in checks]))
+    else:
+        for check in checks:
+            mark = "[green]ok  [/green]" if check.passed else "[red]FAIL[/red]"
+            console_for().print(f"{mark} {check.name}: {check.detail}")
+    return GOOD if all(check.passed for check in checks) else CHECK_FAILED

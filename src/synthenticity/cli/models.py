@@ -1,0 +1,129 @@
+"""The commands that train and use models: train, score, demo."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from synthenticity.cli.app import (
+    GOOD,
+    ConfigPath,
+    Json,
+    Overrides,
+    app,
+    console_for,
+    load_settings,
+    quiet_libraries,
+    share_processors,
+)
+from synthenticity.errors import CorpusError
+
+
+@app.command
+def train(
+    config: ConfigPath,
+    *,
+    out_dir: Annotated[Path | None, Parameter(help="Default: runs/NAME-OF-CONFIG.")] = None,
+    prepare: Annotated[bool, Parameter(negative="", help="Start a provider, too.")] = False,
+    as_json: Json = False,
+    **overrides: Overrides,
+) -> int:
+    """Train what the config's model_mode says; the same command continues an interrupted run."""
+    share_processors()
+    from contextlib import nullcontext
+
+    from synthenticity.terminal import TrainView
+
+    settings = load_settings(config, overrides)
+    folder = out_dir or Path("runs") / config.stem
+    console = console_for(stderr=True)
+    with quiet_libraries(), TrainView(console) as view:
+        from synthenticity.providers.process import provider_running
+        from synthenticity.training.train import train as run_train
+
+        provider = provider_running(settings) if prepare else nullcontext(lambda: False)
+        with provider as raise_if_provider_failed:
+            result = run_train(
+                settings,
+                folder,
+                on_progress=view.update,
+                on_message=view.message,
+                while_waiting=raise_if_provider_failed,
+            )
+    if as_json:
+        print(json.dumps({"out_dir": str(folder), "steps": result.steps, **result.metrics}))
+    else:
+        console_for().print(view.result_table(result))
+    return GOOD
+
+
+@app.command
+def score(
+    run: Annotated[Path, Parameter(help="The --out_dir of a sequence_scorer run.")],
+    file: Annotated[
+        str, Parameter(help="UTF-8 text file; - reads standard input.", allow_leading_hyphen=True)
+    ] = "-",
+    *,
+    as_json: Json = False,
+) -> int:
+    """Say how much of a text a machine wrote, and colour the tokens."""
+    from synthenticity.text.files import read_text
+
+    text = _read_stdin() if file == "-" else read_text(Path(file))
+    if not text:
+        raise CorpusError(f"{'standard input' if file == '-' else file}: is empty.")
+    with quiet_libraries():
+        from synthenticity.scoring.scorer import Scorer
+
+        result = Scorer.from_pretrained(run).score(text)
+    if as_json:
+        print(json.dumps(result.to_json()))
+        return GOOD
+    from synthenticity.display import heat_legend, heat_text
+
+    console = console_for()
+    console.print(heat_text(result.text, result.offsets, result.probabilities))
+    console.print()
+    console.print(
+        f"synthenticity [bold]{result.synthenticity:.3f}[/bold]: about "
+        f"{result.synthenticity:.0%} of {len(result.offsets)} tokens look machine-written"
+    )
+    if result.probabilities is not None:
+        console.print(heat_legend())
+    if result.unknown_share > 0:
+        console.print(f"{result.unknown_share:.1%} of the tokens are unknown to the scorer")
+    return GOOD
+
+
+def _read_stdin() -> str:
+    data = sys.stdin.buffer.read()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CorpusError(
+            f"standard input: byte 0x{data[error.start]:02x} at offset {error.start} is not UTF-8."
+        ) from None
+
+
+@app.command
+def demo(
+    *,
+    out: Annotated[Path, Parameter(help="Where everything is written.")] = Path("demo"),
+    budget: Annotated[Literal["fast", "full"], Parameter(help="How long to train.")] = "fast",
+    as_json: Json = False,
+) -> int:
+    """Do everything once on Shakespeare's plays: MLM, data, scorer, report. No download, CPU."""
+    from synthenticity.terminal import DemoView
+
+    console = console_for(stderr=True)
+    with quiet_libraries(), DemoView(console) as view:
+        from synthenticity.demo import run_demo
+
+        results = run_demo(out, budget=budget, view=view)
+    if as_json:
+        print(json.dumps(results))
+    else:
+        view.print_results(console_for(), results, out)
+    return GOOD

@@ -1,0 +1,264 @@
+"""`fill_corpus`: every document of a corpus through the filling models, into records.
+
+A corpus is read as a stream and filled in chunks; chunks are written as they come and joined at
+the end, so a run that was killed goes on at the chunk it was in.
+"""
+
+import functools
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from synthenticity.config import SETTINGS, Config
+from synthenticity.config_file import write_config
+from synthenticity.durable import flush, write_whole
+from synthenticity.errors import ConfigError, CorpusError, MissingExtraError
+from synthenticity.evaluation.alarms import ArtefactAlarm, Passage, artefact_alarm
+from synthenticity.records.card import records_card
+from synthenticity.records.chunks import Chunk, ChunkLine, chunks
+from synthenticity.records.dataset_folder import SPLITS, write_splits
+from synthenticity.records.output import (
+    Part,
+    RecordOutput,
+    check_out,
+    is_file,
+    publish,
+    rejected_beside,
+    write_tables,
+)
+from synthenticity.records.table import spans_of
+from synthenticity.synthesis.filling import Filler
+from synthenticity.text.reading import CorpusSource
+
+logger = logging.getLogger(__name__)
+
+ALARM_DOCUMENTS, KNOWN_REASONS = 2000, 20
+
+
+@dataclass(frozen=True)
+class FillProgress:
+    """How far a run is: counts of documents, written tokens and rejected documents, and seconds.
+
+    `new_documents` and `new_tokens` are those of this run, without what an earlier one has left.
+    """
+
+    documents: int
+    written_tokens: int
+    rejected: int
+    seconds: float
+    new_documents: int = 0
+    new_tokens: int = 0
+    resumed: bool = False
+
+
+@dataclass(frozen=True)
+class FillResult:
+    """What a run left: the output, its counts, how many could not be used, and why."""
+
+    out: Path
+    records: int
+    rejected: int
+    rejected_list: Path | None
+    reasons: dict[str, int]
+    alarm: ArtefactAlarm | None
+    progress: FillProgress
+
+
+def fill_corpus(
+    config: Config,
+    out: str | Path,
+    *,
+    copies: int = 1,
+    batch_size: int = 64,
+    workers: int = 1,
+    licence: str | None = None,
+    on_progress: Callable[[FillProgress], None] = lambda progress: None,
+) -> FillResult:
+    """Fill every document of `config.corpus` and write the records to `out`.
+
+    Killed and called again, it goes on; the records do not depend on `batch_size`, `workers` or
+    interruptions.
+
+    Args:
+        config: the corpus, the filling model, the mixture and the seed.
+        out: a `.parquet` or `.jsonl` file, or a folder to be: a data set with splits and a card.
+        copies: differently filled records of each document.
+        batch_size: windows of a model call.
+        workers: processes.
+        licence: of the texts, for the card.
+        on_progress: called after each chunk.
+
+    Raises:
+        ConfigError: `out` exists.
+        CorpusError: the corpus cannot be read, or nothing in it can be used.
+        CompatibilityError: an interrupted run there had other settings or documents.
+
+    """
+    for name, number in (("copies", copies), ("workers", workers), ("batch_size", batch_size)):
+        if number < 1:
+            raise ConfigError(f"{name}: {number} is not at least 1.")
+    check_settings_of_fill(config)
+    check_out(Path(out))
+    source = CorpusSource.from_config(config)
+    filler = Filler.from_config(config, batch_size=batch_size)
+    reads = {f"corpus {name}": value for name, value in vars(source).items() if name != "source"}
+    output = RecordOutput(
+        out, {**filler.made_with(), "corpus": config.corpus, **reads, "copies": copies}
+    )
+    start, done = time.monotonic(), FillProgress(0, 0, 0, 0.0)
+
+    def report(chunk: Chunk, written: int, *, resumed: bool = False) -> None:
+        nonlocal done
+        done = FillProgress(
+            done.documents + len(chunk.documents),
+            done.written_tokens + written,
+            done.rejected + len(chunk.rejected),
+            time.monotonic() - start,
+            done.new_documents + (0 if resumed else len(chunk.documents)),
+            done.new_tokens + (0 if resumed else written),
+            resumed,
+        )
+        on_progress(done)
+
+    with output.owned():
+        try:
+            line = ChunkLine(filler, config, copies, workers)
+            count = _fill_chunks(line, chunks(source, copies), output, report)
+        finally:
+            output.clear_if_empty()
+        return _finish(output, count, config, licence, done)
+
+
+def check_settings_of_fill(config: Config) -> None:
+    """Refuse settings that only pools of training data obey."""
+    names = ("split_by", "pool_shares", "near_duplicates", "shared_training_pool")
+    given = [name for name in names if getattr(config, name) != SETTINGS[name].default]
+    if given:
+        raise ConfigError(
+            f"{given[0]}: has no effect on fill, whose splits are by the hash of group or id. "
+            "Leave it out."
+        )
+
+
+def _fill_chunks(
+    line: ChunkLine, found: Iterable[Chunk], output: RecordOutput, report: Callable[..., None]
+) -> int:
+    """Fill the chunks that are not there yet, and return how many there are."""
+    count = 0
+    with line:
+        for chunk in found:
+            count += 1
+            part = output.find(chunk.number, chunk.digest)
+            if part is not None:
+                written = pc.sum(pc.list_value_length(part.table.column("ranks"))).as_py() or 0
+                report(chunk, written, resumed=True)
+                continue
+            for ready, raw, written in line.add(chunk):
+                output.put(ready.number, raw)
+                report(ready, written)
+        for ready, raw, written in line.rest():
+            output.put(ready.number, raw)
+            report(ready, written)
+    return count
+
+
+def _finish(
+    output: RecordOutput, count: int, config: Config, licence: str | None, done: FillProgress
+) -> FillResult:
+    """Join the parts to the file or folder that was asked for, and remove them."""
+    finished = output.finished
+    with _Gathered(output.rejected) as gathered:
+        tables = gathered.watch(output.parts(count))
+        if is_file(output.out):
+            rows = write_tables(finished, tables, output.file_metadata())
+        else:
+            facts = write_splits(
+                finished,
+                tables,
+                seed=config.seed,
+                shares=SPLITS,
+                test_domains=config.test_domains,
+                metadata=output.file_metadata(),
+            )
+            rows, facts.rejected = sum(facts.rows.values()), gathered.rejected
+    if not rows:
+        output.clear()
+        reasons = "; ".join(f"{count} x {reason}" for reason, count in gathered.reasons.items())
+        raise CorpusError(f"{config.corpus}: nothing in it can be used: {reasons}.")
+    listed = rejected_beside(output.out)
+    if not is_file(output.out):
+        listed = finished / "rejected.jsonl"
+        card = records_card(
+            facts,
+            output.made_with,
+            name=output.out.name,
+            alarm=gathered.alarm,
+            licence=licence,
+        )
+        write_whole(finished / "README.md", card)
+        write_config(config, finished / "config.toml")
+    listed.unlink(missing_ok=True)  # a killed run of ours may have come so far
+    if gathered.rejected:
+        publish(output.rejected, listed)
+    publish(finished, output.out)
+    output.clear()
+    place = rejected_beside(output.out) if is_file(output.out) else output.out / listed.name
+    return FillResult(
+        output.out,
+        rows,
+        gathered.rejected,
+        place if gathered.rejected else None,
+        dict(gathered.reasons),
+        gathered.alarm,
+        done,
+    )
+
+
+class _Gathered:
+    """What is kept of the parts while they are joined; the unusable documents go to a file."""
+
+    def __init__(self, rejected: Path) -> None:
+        self.rejected = 0
+        self.reasons: Counter[str] = Counter()
+        self.passages: list[Passage] = []
+        self._path = rejected
+
+    def __enter__(self) -> "_Gathered":
+        self._list = self._path.open("w", encoding="utf-8")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._list.close()
+        flush(self._path)
+
+    def watch(self, parts: Iterable[Part]) -> Iterator[pa.Table]:
+        """Return the tables of the parts."""
+        for part in parts:
+            self.rejected += len(part.rejected)
+            for row in part.rejected:
+                self._list.write(json.dumps(row) + "\n")
+                reason = row["reason"]
+                known = reason in self.reasons or len(self.reasons) < KNOWN_REASONS
+                self.reasons[reason if known else "other reasons"] += 1
+            room = max(0, ALARM_DOCUMENTS - len(self.passages))
+            rows = part.table.slice(0, room).select(["original", "text", "spans"]).to_pylist()
+            self.passages += [
+                Passage(row["original"], row["text"], spans_of(row["spans"])) for row in rows
+            ]
+            yield part.table
+
+    @functools.cached_property
+    def alarm(self) -> ArtefactAlarm | None:
+        """Return the artefact alarm of the first documents; None without scikit-learn."""
+        try:
+            return artefact_alarm(self.passages)
+        except MissingExtraError as error:
+            logger.warning("%s", error)
+            return None
