@@ -138,7 +138,9 @@ Write the smaller number first.
     )
 
     # What fills the masks.
-    mlm_checkpoint_path: str | None = setting("filling", None, "the filling model: folder or id")
+    mlm_checkpoint_path: str | None = setting(
+        "filling", None, "the filling model: folder, id, or ID@REVISION"
+    )
     temperature: float = setting("filling", 1.0, "of the sampling; 0 writes the likeliest token")
     top_k: int | None = setting("filling", None, "sample among the k likeliest tokens only")
     top_p: float | None = setting("filling", None, "sample within this probability mass only")
@@ -147,9 +149,6 @@ Write the smaller number first.
     )
     order: str = setting("filling", "confident", "what a round fills first", choices=FILL_ORDERS)
     forbid_original: bool = setting("filling", False, "never write the token that stood there")
-    model_revision: str | None = setting(
-        "filling", None, "branch, tag or commit of a filling model on the hub"
-    )
     model_weights: str = setting(
         "filling",
         SAFETENSORS,

@@ -13,6 +13,7 @@ from torture import TEXTS
 from synthenticity.config import Config
 from synthenticity.errors import ModelError
 from synthenticity.recipe import Recipe
+from synthenticity.synthesis import filling
 from synthenticity.synthesis.filling import FilledDocument, Filler
 from synthenticity.synthesis.filling_model import load_filling_model
 from synthenticity.synthesis.splicing import SplicedText, restore
@@ -192,6 +193,32 @@ def test_recipes_of_rounds_and_forbidden_originals_are_obeyed(
     once = filled(filler_of(family("roberta"), Recipe(ratio=(0.5, 0.5))), documents)
     rounds = filled(filler_of(family("roberta"), Recipe(ratio=(0.5, 0.5), steps=4)), documents)
     assert any(a.text != b.text for a, b in zip(once, rounds, strict=True))
+
+
+PINNED = {
+    "owner/name@v2": ("owner/name", "v2"),
+    "name": ("name", None),
+    "runs/mlm@2": ("runs/mlm@2", None),  # a folder may hold the sign in its name
+}
+
+
+@pytest.mark.parametrize("path", PINNED)
+def test_a_model_of_the_hub_may_be_pinned_to_a_revision(
+    family: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    asked: list[Any] = []
+    engine = load_filling_model(family("roberta"))
+
+    def load(name: str, *, revision: str | None, **_: Any) -> Any:
+        asked.append((name, revision))
+        return engine
+
+    (tmp_path / "runs" / "mlm@2").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(filling, "load_filling_model", load)
+    Filler.from_config(Config(recipes=(Recipe(mlm_checkpoint_path=path), Recipe())), engine=engine)
+    Filler.from_config(Config(mlm_checkpoint_path=path))
+    assert asked == [PINNED[path]] * 2
 
 
 def test_a_config_without_a_filling_model_is_refused() -> None:

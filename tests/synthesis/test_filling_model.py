@@ -259,5 +259,5 @@ def test_what_the_hub_answers_is_passed_on() -> None:
 
 
 def test_a_folder_has_no_revision(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"model_revision: .* is a folder"):
+    with pytest.raises(ConfigError, match=r"revision: .* is a folder"):
         load(masked(tmp_path), revision="main")

@@ -201,7 +201,7 @@ def _check_folder(
         raise ModelError(f"{path}: is not a model checkpoint (no config.json in it). {ADVICE}")
     if revision is not None:
         raise ConfigError(
-            f"model_revision: {path} is a folder, and only models of the hub have revisions. "
+            f"revision: {path} is a folder, and only models of the hub have revisions. "
             f"Leave {revision} out, or give the hub's id."
         )
     _check_model_type(folder, path, remote_code)

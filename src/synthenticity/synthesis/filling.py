@@ -239,14 +239,11 @@ class Filler:
 
 
 def _load(path: str, config: Config) -> FillingModel:
-    """Load the run's own model, or that of a recipe, whose name may hold a revision."""
-    name, _, revision = path.partition("@")
-    if path == config.mlm_checkpoint_path or Path(path).exists():
-        name, revision = path, ""
-    own = config.model_revision if path == config.mlm_checkpoint_path else None
+    """Load a folder or a model of the hub, whose name may end in @ and a revision."""
+    name, _, revision = (path, "", "") if Path(path).exists() else path.partition("@")
     return load_filling_model(
         name,
-        revision=revision or own,
+        revision=revision or None,
         device=config.device,
         dtype=config.dtype,
         weights=config.model_weights,
