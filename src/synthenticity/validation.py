@@ -126,8 +126,11 @@ def _check_mlm(config: Config) -> str:
 
 def _check_targets(queue: BatchQueue, meta: Meta) -> str:
     from synthenticity.synthesis.synthetic_generation import fraction_labelled
+    from synthenticity.text.tokenization import load_tokenizer
 
     worst, count, levels = 0.0, 0, set()
+    has_texts = "text" in meta.schema.names()
+    tokenizer = load_tokenizer(queue.directory / "tokenizer") if has_texts else None
     for path, columns in _all_files(queue, meta):
         true = fraction_labelled(columns["token_labels"], (1, 2))
         stored = columns["targets"]
@@ -138,7 +141,8 @@ def _check_targets(queue: BatchQueue, meta: Meta) -> str:
                 share = fraction_labelled(columns["token_labels"], which)
                 errors.append(np.abs(share - columns[name]))
         _check_originals(path, columns)
-        _check_texts(path, columns, queue.directory / "tokenizer")
+        if tokenizer is not None:
+            _check_texts(path, columns, tokenizer)
         worst = max(worst, *(float(error.max()) for error in errors))
         count += len(true)
         levels |= set(np.floor(true * 10).astype(int).tolist())
@@ -162,14 +166,12 @@ def _check_originals(path: Path, columns: Columns) -> None:
         raise _CheckFailedError(f"{path}: a token labelled replaced is that of the text")
 
 
-def _check_texts(path: Path, columns: Columns, tokenizer_folder: Path) -> None:
-    """Where the text after filling is stored, read it again and compare the ids."""
-    from synthenticity.text.tokenization import encode_texts, load_tokenizer
+def _check_texts(path: Path, columns: Columns, tokenizer: Any) -> None:
+    """Read the text after filling again, and compare the ids."""
+    from synthenticity.text.tokenization import encode_texts
 
-    if "text" not in columns:
-        return
     ids = columns["input_ids"][:, 1:]
-    encodings = encode_texts(load_tokenizer(tokenizer_folder), columns["text"].tolist())
+    encodings = encode_texts(tokenizer, columns["text"].tolist())
     for row, encoding in zip(ids, encodings, strict=True):
         own = encoding.ids[: len(row)]
         if row[: len(own)].tolist() != own:

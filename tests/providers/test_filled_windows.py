@@ -171,23 +171,13 @@ def test_a_scorer_trains_on_padded_sub_word_data(config: Config, tmp_path: Path)
     assert np.isfinite(result.metrics["mae"])
 
 
-def test_ids_alone_give_nothing_away_that_the_text_does_not(config: Config) -> None:
-    """The sharpest look at ids alone asks whether a tokenizer makes them of their text.
-
-    It sees the filled ids as they were written, and is at chance on what the scorer gets.
-    """
-    provider, data = made(dataclasses.replace(config, batch_size=32))
+def test_most_ids_that_a_model_wrote_are_not_those_of_their_text(config: Config) -> None:
+    """It is the reason for reading the text again; of untouched text nothing differs."""
+    _, data = made(dataclasses.replace(config, batch_size=32))
     written = data["reencoding_differs"][data["replaced_fraction"] > 0]
     untouched = data["reencoding_differs"][data["synthenticity"] == 0]
     assert written.mean() > 0.5
     assert len(untouched) > 5 and not untouched.any()
-    texts = [text.encode() for text in data["text"].tolist()]
-    own = encode_texts(provider.tokenizer, [text.decode() for text in texts])
-    rows = data["input_ids"][:, 1:]
-    odd = [
-        row[: len(e.ids)].tolist() != e.ids[: len(row)] for row, e in zip(rows, own, strict=True)
-    ]
-    assert not any(odd)
 
 
 def told_apart(texts: list[str], filled: np.ndarray, **features: object) -> float:

@@ -23,7 +23,6 @@ from synthenticity.seeding import digest
 
 FORMAT_VERSION = 1
 METADATA_KEY = b"synthenticity"
-ROLES = ("input", "target", "info")
 
 Columns = dict[str, NDArray[Any]]
 

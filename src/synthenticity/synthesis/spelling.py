@@ -24,6 +24,7 @@ SCRIPT_WITHOUT_SPACES = 0x2E80
 CLOSING = frozenset(".,;:!?)]}%…”’»")
 NOT_TEXT = re.compile(r"[\[<]unused_?\d+[\]>]")
 """Places in a vocabulary that were never trained."""
+TRIMMED = re.compile(r'("trim_offsets":\s*)true')
 MARKS = ("Mn", "Mc", "Me", "Cf")
 LEAD = re.compile(r"\s*")
 
@@ -63,16 +64,14 @@ class Spelling:
     def __init__(self, tokenizer: Any) -> None:
         from tokenizers import Tokenizer
 
-        settings = json.loads(tokenizer.backend_tokenizer.to_str())
-        settings["truncation"] = settings["padding"] = None
         # With a word's space outside of its offsets, a token that is but a space has none.
-        settings = json.loads(
-            json.dumps(settings).replace('"trim_offsets": true', '"trim_offsets": false')
-        )
-        self._backend = Tokenizer.from_str(json.dumps(settings))
+        settings = TRIMMED.sub(r"\1false", tokenizer.backend_tokenizer.to_str())
+        self._backend = Tokenizer.from_str(settings)
+        self._backend.no_truncation()
+        self._backend.no_padding()
         self._backend.encode_special_tokens = True  # a literal [MASK] in a text is text
         self.special_ids = special_ids(tokenizer)
-        self._spaces_are_tokens = '"WordPiece"' not in json.dumps(settings["decoder"])
+        self._spaces_are_tokens = '"WordPiece"' not in json.dumps(json.loads(settings)["decoder"])
         self.surfaces = self._read_surfaces(tokenizer)
         normalizer = self._backend.normalizer
         self._lower_cases = normalizer is not None and "q" in normalizer.normalize_str("Q")
