@@ -17,6 +17,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 class SynthenticityError(Exception):
@@ -62,6 +63,10 @@ class MissingExtraError(SynthenticityError, ImportError):
         super().__init__(
             f'{what} is not installed. Install it: pip install "synthenticity[{extra}]"'
         )
+        self.what, self.extra = what, extra
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.what, self.extra), vars(self)
 
 
 @contextmanager
