@@ -173,6 +173,12 @@ Write the smaller number first.
 
     # The queue between provider and consumer.
     max_backlog_files: int = setting("queue", 3, "train files that may wait for the consumer")
+    commit: str = setting(
+        "queue",
+        "link",
+        "how files get their names; `rename` where the file system has no hard links",
+        choices=("link", "rename"),
+    )
     sleep_seconds: float = setting("queue", 5.0, "pause of a provider whose backlog is full")
     wait_seconds: float = setting("queue", 300.0, "how long the consumer waits for a file")
 
@@ -216,6 +222,9 @@ Write the smaller number first.
     weight_decay: float = setting("training", 0.01, "AdamW weight decay")
     max_grad_norm: float = setting("training", 1.0, "gradient clipping; 0 switches it off")
     gradient_accumulation_steps: int = setting("training", 1, "batches of an iteration")
+    dataloader_num_workers: int = setting(
+        "training", 0, "processes that read batches ahead; 0: training reads by itself"
+    )
     mse_weight: float = setting("training", 10.0, "token head: weight of the MSE of the ratio")
     freeze_transformer: bool = setting("training", False, "start with the encoder frozen")
     unfreeze_at_iteration: int = setting("training", 0, "then thaw it here; 0 means never")
@@ -339,6 +348,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "weight_decay": NOT_NEGATIVE,
     "max_grad_norm": NOT_NEGATIVE,
     "gradient_accumulation_steps": POSITIVE,
+    "dataloader_num_workers": NOT_NEGATIVE,
     "mse_weight": NOT_NEGATIVE,
     "unfreeze_at_iteration": NOT_NEGATIVE,
     "unfreeze_lr_multiplier": NOT_NEGATIVE,

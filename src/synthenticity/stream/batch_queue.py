@@ -2,9 +2,9 @@
 
 A file appears under its final name whole or not at all: it is written aside, flushed to disk
 and linked, and a link never replaces a file. Numbers only grow. The train split is bounded by
-`max_backlog_files`; the other splits are fixed sets. What is in a file is a function of its
-number, so two writers of one number do no harm; the lock on the directory only saves work.
-Commit of a file of 800 sequences: some milliseconds, most of it the disk's.
+`max_backlog_files`, counted by number and on disk; the other splits are fixed sets. What is in a
+file is a function of its number, so two writers of one number do no harm, and whatever is lost or
+damaged is made again. Commit of a file of 800 sequences: some milliseconds, most of it the disk's.
 
     DIR/meta.json               what the files are and what they were made with
     DIR/train/train-00000007.parquet, DIR/val/...
@@ -12,45 +12,36 @@ Commit of a file of 800 sequences: some milliseconds, most of it the disk's.
     DIR/.queue/                 temporaries, the provider's heartbeat, the acknowledgement
 """
 
-import fcntl
 import json
 import logging
 import os
-import socket
+import re
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from typing import IO
 
-from synthenticity.durable import flush, write_whole
-from synthenticity.errors import BatchFileError, QueueError, QueueOwnedError
+from synthenticity.durable import is_full, make_folder, write_new
+from synthenticity.errors import BatchFileError, QueueError
+from synthenticity.faults import point
+from synthenticity.stream.acknowledgement import (
+    Acknowledgement,
+    read_acknowledgement,
+    record_acknowledgement,
+)
+from synthenticity.stream.announcement import read_announcements, record_announcement
 from synthenticity.stream.batch_file import BatchFile, Identity, read_batch_file
 from synthenticity.stream.meta import LIVE, META_NAME, Meta, check_same_meta, read_meta
+from synthenticity.stream.ownership import Ownership, OwnerState, owned, read_owner
 
 logger = logging.getLogger(__name__)
 
 TRAIN = "train"
-HEARTBEAT_SECONDS = 2.0
-LOCK_SECONDS = 0.2
-SILENT_SECONDS = 15.0
-"""A provider that has not beaten for this long is taken for dead, in messages only."""
-
-
-@dataclass(frozen=True)
-class OwnerState:
-    """Who provides for a directory, and when it last said so."""
-
-    pid: int
-    host: str
-    seconds_ago: float
-
-    @property
-    def alive(self) -> bool:
-        """Whether it beat recently."""
-        return self.seconds_ago < SILENT_SECONDS
+LINK = "link"
+_LEFT_BESIDE = re.compile(r"\.(config\.toml|summary\.json|README\.md)\.\d+")
+"""What a provider writes whole beside the batch files, before it has its name."""
 
 
 class BatchQueue:
@@ -59,14 +50,18 @@ class BatchQueue:
     Args:
         directory: need not exist yet.
         max_backlog_files: train files that may wait to be acknowledged.
+        commit: how files get their names, `link` or (without hard links) `rename`.
 
     """
 
-    def __init__(self, directory: str | Path, *, max_backlog_files: int = 3) -> None:
+    def __init__(
+        self, directory: str | Path, *, max_backlog_files: int = 3, commit: str = LINK
+    ) -> None:
         self.directory = Path(directory)
         self.max_backlog_files = max_backlog_files
-        self._private = self.directory / ".queue"
-        self._temporaries = self._private / "tmp"
+        self.private = self.directory / ".queue"
+        self._link = commit == LINK
+        self._temporaries = self.private / "tmp"
 
     # What is there.
 
@@ -80,55 +75,63 @@ class BatchQueue:
 
     def numbers(self, split: str) -> list[int]:
         """Return the numbers of the files that are there, in order."""
-        names = (path.stem for path in (self.directory / split).glob(f"{split}-*.parquet"))
-        digits = (name.removeprefix(f"{split}-") for name in names)
-        return sorted(int(text) for text in digits if len(text) == 8 and text.isdigit())
+        try:
+            # Unlike a glob, this does not pass over what it cannot read.
+            names = [path.name for path in (self.directory / split).iterdir()]
+        except FileNotFoundError:
+            return []
+        named = (re.fullmatch(rf"{split}-([0-9]{{8,}})\.parquet", name) for name in names)
+        digits = (match[1] for match in named if match)
+        return sorted(int(text) for text in digits if text == f"{int(text):08d}")
+
+    def acknowledgement(self) -> Acknowledgement:
+        """Return what the consumer said last.
+
+        Raises:
+            QueueError: the file that holds it is damaged.
+
+        """
+        return read_acknowledgement(self.private)
 
     def first_unacknowledged(self) -> int:
         """Return the number of the first train file that the consumer may still need."""
-        path = self._private / "acknowledged.json"
-        try:
-            return int(json.loads(path.read_text(encoding="utf-8"))["first_unacknowledged"])
-        except FileNotFoundError:
-            return 0
-        except (ValueError, KeyError, TypeError) as error:
-            raise QueueError(
-                f"{path}: is damaged ({error}). It holds the number of the first train file still "
-                "needed; write it anew or remove the directory."
-            ) from None
+        return self.acknowledgement().first_unacknowledged
 
     def announce(self, files: int, splits: Sequence[str]) -> None:
-        """Say how many files each split of a finite data set will have; it never gets less."""
-        wanted = self._announcements()
-        wanted |= {split: max(files, wanted.get(split, 0)) for split in splits}
-        write_whole(self._private / "announced.json", json.dumps(wanted))
+        """Say how many files each of some fixed sets will have; it never gets less."""
+        record_announcement(self.private, files, splits)
 
     def announced(self, split: str) -> int:
-        """Return how many files a finite split will have; 0 where nobody has said so."""
-        return self._announcements().get(split, 0)
-
-    def _announcements(self) -> dict[str, int]:
-        path = self._private / "announced.json"
-        try:
-            return {str(key): int(n) for key, n in json.loads(path.read_text("utf-8")).items()}
-        except FileNotFoundError:
-            return {}
-        except (ValueError, TypeError, AttributeError) as error:
-            raise QueueError(f"{path}: is damaged ({error}). Remove it.") from None
+        """Return how many files a fixed set will have; 0 where nobody has said so."""
+        return read_announcements(self.private).get(split, 0)
 
     def streaming(self) -> bool:
         """Whether the first train file was made, now or ever."""
         return self.first_unacknowledged() > 0 or bool(self.numbers(TRAIN))
 
-    def next_number(self) -> int | None:
+    def next_number(self, taken: Collection[int] = ()) -> int | None:
         """Return the train file to make now, or None while the backlog is full.
 
-        It is the smallest missing number, so a quarantined file is made again first.
+        It is the smallest missing number, so a quarantined file is made again first. Files on
+        disk count whatever their numbers, but never so that the file which the consumer waits for
+        could not be made.
+
+        Args:
+            taken: the numbers that are being made.
+
         """
         first = self.first_unacknowledged()
-        there = set(self.numbers(TRAIN))
-        missing = (n for n in range(first, first + self.max_backlog_files) if n not in there)
-        return next(missing, None)
+        there = {*self.numbers(TRAIN), *taken}
+        window = range(first, first + self.max_backlog_files)
+        missing = next((number for number in window if number not in there), None)
+        if missing == first or len(there) < self.max_backlog_files:
+            return missing
+        return None
+
+    def bound(self, otherwise: int) -> int:
+        """Return how many train files the provider lets wait, if it says so."""
+        owner = self.owner()
+        return (owner.max_backlog_files if owner else 0) or otherwise
 
     def backlog(self) -> int:
         """Return how many train files wait."""
@@ -138,7 +141,7 @@ class BatchQueue:
     # Writing.
 
     @contextmanager
-    def owned(self, *, unless: threading.Event | None = None) -> Iterator[None]:
+    def owned(self, *, unless: threading.Event | None = None) -> Iterator[Ownership]:
         """Be the directory's only provider, and beat so that others can tell.
 
         Args:
@@ -146,62 +149,31 @@ class BatchQueue:
 
         Raises:
             QueueOwnedError: another process is.
-            QueueError: the directory cannot be written to.
+            QueueError: the directory cannot be written to, or its file system cannot keep a
+                queue's promises.
 
         """
-        try:
-            self._temporaries.mkdir(parents=True, exist_ok=True)
-            lock = (self._private / "owner.lock").open("a")
-        except OSError as error:
-            raise QueueError(f"{self.directory}: cannot be written to: {error.strerror}.") from None
-        with lock:
-            while not _locked(lock):
-                if unless is not None and not unless.wait(LOCK_SECONDS):
-                    continue
-                owner = self.owner()
-                who = f" (process {owner.pid} on {owner.host})" if owner else ""
-                raise QueueOwnedError(
-                    f"{self.directory}: another provider owns it{who}. Stop that one, or use "
-                    "another directory."
-                ) from None
-            self._remove_temporaries()
-            self._say_alive()
-            stop = threading.Event()
-            beat = threading.Thread(target=self._beat, args=(stop,), daemon=True)
-            beat.start()
-            try:
-                yield
-            finally:
-                stop.set()
-                beat.join()
-                with suppress(OSError):
-                    (self._private / "owner.json").unlink()
-
-    def _beat(self, stop: threading.Event) -> None:
-        while not stop.wait(HEARTBEAT_SECONDS):
-            self._say_alive()
-
-    def _say_alive(self) -> None:
-        content = json.dumps({"pid": os.getpid(), "host": socket.gethostname()})
-        temporary = self._private / "owner.tmp"
-        with suppress(OSError):  # a missed beat only makes messages less precise
-            temporary.write_text(content, encoding="utf-8")
-            temporary.replace(self._private / "owner.json")
+        with owned(
+            self.directory,
+            self.private,
+            unless=unless,
+            link=self._link,
+            max_backlog_files=self.max_backlog_files,
+        ) as ownership:
+            for path in self.temporaries():
+                path.unlink(missing_ok=True)
+            yield ownership
 
     def owner(self) -> OwnerState | None:
         """Return who provides here, or None if nobody says so."""
-        path = self._private / "owner.json"
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            return OwnerState(
-                content["pid"], content["host"], max(0.0, time.time() - path.stat().st_mtime)
-            )
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+        return read_owner(self.private)
 
-    def _remove_temporaries(self) -> None:
-        for path in self._temporaries.iterdir():
-            path.unlink()
+    def temporaries(self) -> list[Path]:
+        """Return the files that are being written, or were when somebody died."""
+        beside = (path for path in self.directory.glob(".*.*") if _LEFT_BESIDE.fullmatch(path.name))
+        tests = (self.directory / TRAIN).glob(".self-test-*")
+        places = (self._temporaries.glob("*"), self.private.glob(".*.*"), tests, beside)
+        return sorted(path for place in places for path in place if not path.is_dir())
 
     def put_meta(self, meta: Meta) -> None:
         """Write `meta.json`, or check that the one there describes the same data.
@@ -218,26 +190,28 @@ class BatchQueue:
         check_same_meta(self.directory, found, meta)
 
     def put(self, split: str, number: int, content: bytes) -> bool:
-        """Commit a file; return False if it is there already (then nothing is changed)."""
+        """Commit a file; return False if it is there already (then nothing is changed).
+
+        Raises:
+            QueueError: the directory was removed or moved meanwhile.
+            OSError: the disk is full or broken; nothing half-written is left.
+
+        """
+        try:
+            (self.directory / META_NAME).stat()
+        except FileNotFoundError:
+            raise QueueError(
+                f"{self.directory}: was removed or moved under its provider (no meta.json). Run "
+                "the same command again."
+            ) from None
         return self._commit(self.path(split, number), content)
 
     def _commit(self, path: Path, content: bytes) -> bool:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._temporaries.mkdir(parents=True, exist_ok=True)
+        for folder in (path.parent, self._temporaries):
+            if not folder.is_dir():
+                make_folder(folder)
         temporary = self._temporaries / f"{path.name}.{os.getpid()}"
-        temporary.unlink(missing_ok=True)
-        try:
-            with temporary.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.link(temporary, path)
-        except FileExistsError:
-            return False
-        finally:
-            temporary.unlink(missing_ok=True)
-        flush(path.parent)
-        return True
+        return write_new(path, content, temporary, link=self._link)
 
     # Reading and letting go.
 
@@ -245,11 +219,15 @@ class BatchQueue:
         """Read and verify a file, or return None if it is not there.
 
         A bad file goes to `quarantine/`, where it no longer stands in the way of its remake.
+
+        Raises:
+            QueueError: it is bad, and cannot be moved.
+
         """
         try:
             return self.look_at(split, number, columns=columns)
         except BatchFileError as error:
-            self._quarantine(self.path(split, number), str(error))
+            self.quarantine(self.path(split, number), str(error))
             return None
 
     def look_at(
@@ -270,33 +248,101 @@ class BatchQueue:
         except FileNotFoundError:
             return None
 
-    def _quarantine(self, path: Path, reason: str) -> None:
-        logger.error("%s Moved to quarantine/.", reason)
-        place = self.directory / "quarantine"
-        place.mkdir(exist_ok=True)
-        # Not the split's name and ending: dataset libraries would take the file for data.
-        target = place / f"{path.stem.replace('-', '')}.{time.time_ns()}.bad"
-        with suppress(FileNotFoundError):
-            path.rename(target)
-            target.with_suffix(".reason").write_text(reason + "\n", encoding="utf-8")
+    def quarantine(self, path: Path, reason: str) -> None:
+        """Move a file to `quarantine/`, with the reason beside it.
 
-    def acknowledge(self, first_unacknowledged: int) -> None:
-        """Let go of all train files below a number; it never goes back. Finite sets are kept."""
+        Raises:
+            QueueError: it cannot be moved.
+
+        """
+        logger.error("%s Moved to quarantine/.", reason)
+        target = self._quarantine_name(path)
+        why = target.with_suffix(".reason")
+        try:
+            target.parent.mkdir(exist_ok=True)
+            with suppress(FileNotFoundError):
+                path.rename(target)
+                point("quarantine.moved")
+                why.write_text(reason + "\n", encoding="utf-8")
+        except OSError as error:
+            if target.exists():
+                return  # a full disk: the reason stands in the log
+            raise QueueError(
+                f"{reason} It cannot be moved to quarantine/ ({error.strerror})."
+            ) from None
+
+    def _quarantine_name(self, path: Path) -> Path:
+        """Return a free name, not with the split's beginning and ending of the data files.
+
+        Dataset libraries would take such a file for data.
+        """
+        place = self.directory / "quarantine"
+        names = (place / f"{path.stem.replace('-', '')}.{index}.bad" for index in count())
+        return next(name for name in names if not name.exists())
+
+    def acknowledge(self, first_unacknowledged: int, by: str = "") -> None:
+        """Let go of all train files below a number; it never goes back. Finite sets are kept.
+
+        Args:
+            first_unacknowledged: the first train file that is still needed.
+            by: the run whose checkpoint holds what the files before held.
+
+        """
         meta = self.meta()
         if meta is None or meta.kind != LIVE:
             return
-        first = max(first_unacknowledged, self.first_unacknowledged())
-        content = json.dumps({"first_unacknowledged": first})
-        write_whole(self._private / "acknowledged.json", content)
+        last = self.acknowledgement()
+        if first_unacknowledged > last.first_unacknowledged:
+            said = last.advanced(first_unacknowledged, by, time.time())
+            try:
+                record_acknowledgement(self.private, said)
+            except OSError as error:
+                if not is_full(error):
+                    raise
+                # What is acknowledged may be what fills the disk.
+                self._remove_below(first_unacknowledged)
+                record_acknowledgement(self.private, said)
+        self.release()
+
+    def release(self) -> None:
+        """Remove what is acknowledged; a consumer that died may have left some of it."""
+        self._remove_below(self.first_unacknowledged())
+
+    def _remove_below(self, first: int) -> None:
         for number in self.numbers(TRAIN):
             if number < first:
                 self.path(TRAIN, number).unlink(missing_ok=True)
+                point("acknowledge.removed")
 
+    def withdraw(self) -> None:
+        """Remove train files beyond the window of the backlog; they are made again in their turn.
 
-def _locked(file: IO[str]) -> bool:
-    """Take the lock of a file if it is free."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        A consumer that took back what it had acknowledged, or a larger backlog before, left them;
+        they would keep those from being made that are needed first.
+        """
+        end = self.first_unacknowledged() + self.max_backlog_files
+        for number in self.numbers(TRAIN):
+            if number >= end:
+                self.path(TRAIN, number).unlink(missing_ok=True)
+
+    def rewind(self, first: int, by: str) -> None:
+        """Take an acknowledgement back, after the checkpoint that it stood on was lost.
+
+        The files that are gone will be made again, and those after them in their turn.
+
+        Raises:
+            QueueError: another run acknowledged last; the files before are its business.
+
+        """
+        last = self.acknowledgement()
+        if first >= last.first_unacknowledged:
+            return
+        if last.by != by:
+            raise QueueError(
+                f"{self.directory}: train file {first} was acknowledged and removed by another "
+                f"consumer ({last.by or 'unnamed'}). Continue the run that owns this queue, or use "
+                "another queue."
+            )
+        record_acknowledgement(self.private, Acknowledgement(first, by))
+        for number in self.numbers(TRAIN):
+            self.path(TRAIN, number).unlink(missing_ok=True)

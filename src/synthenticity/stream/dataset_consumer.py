@@ -4,24 +4,36 @@ A position is one integer: how many sequences have been handed out since file 0.
 everything about where a consumer is, so resuming needs nothing else. Batches are cut from the
 stream of sequences, across files, so the batch size of the reader need not be that of the files.
 A live queue is read once, in order; a finite data set is read for as many epochs as asked for,
-each in an order that depends only on (seed, epoch).
+each in an order that depends only on (seed, epoch). The ranks of a distributed run see the same
+stream, each a slice of every batch, so a position means the same for any number of them.
 """
 
+import copy
 import logging
-import threading
+import shlex
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from synthenticity.errors import BatchFileError, ConfigError, ProviderTimeoutError, QueueError
+from synthenticity.errors import (
+    BatchFileError,
+    CompatibilityError,
+    ConfigError,
+    ProviderTimeoutError,
+    QueueError,
+)
+from synthenticity.faults import point
 from synthenticity.seeding import numpy_rng
-from synthenticity.stream.batch_file import Columns
+from synthenticity.stream.batch_file import BatchFile, Columns
 from synthenticity.stream.batch_queue import TRAIN, BatchQueue
 from synthenticity.stream.meta import FINITE, LIVE, Meta
+from synthenticity.stream.ownership import still_beats
+from synthenticity.stream.waiting import NeverStopped, Stop, provider_news
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +45,7 @@ class DatasetConsumer:
 
     Args:
         directory: a queue or a finite data set; it need not exist yet.
-        batch_size: sequences of a batch; need not be the provider's.
+        batch_size: sequences of a batch, of all ranks together; need not be the provider's.
         split: `train`, `val`, or another that the directory holds.
         columns: hand out these columns; by default those with role input or target.
         position: start after this many sequences.
@@ -44,8 +56,12 @@ class DatasetConsumer:
         on_wait: called with a line of text when a wait begins.
         while_waiting: called again and again during a wait; returns whether a provider is on
             its way, and may raise to end the wait.
+        rank: hand out this slice of each batch ...
+        world_size: ... of as many equal ones.
+        name: of the run, recorded with what it acknowledges; only that run may take it back.
 
     Raises:
+        ConfigError: the ranks cannot share a batch equally.
         ProviderTimeoutError: the directory or a file did not appear in time.
 
     Example:
@@ -66,17 +82,27 @@ class DatasetConsumer:
         seed: int | None = None,
         wait_seconds: float = 300.0,
         max_files: int | None = None,
-        stop: threading.Event | None = None,
+        stop: Stop | None = None,
         on_wait: Callable[[str], None] = logger.warning,
         while_waiting: Callable[[], bool] = lambda: False,
+        rank: int = 0,
+        world_size: int = 1,
+        name: str = "",
     ) -> None:
+        if batch_size % world_size:
+            raise ConfigError(
+                f"batch_size: {batch_size} sequences cannot be shared equally by {world_size} "
+                f"processes. Give a multiple of {world_size}."
+            )
         self.queue = BatchQueue(directory)
+        self.rank, self.world_size = rank, world_size
+        self.name = name
         self.split = split
         self.batch_size = batch_size
         self.seed = seed
         self._wait_seconds = wait_seconds
         self._max_files = max_files
-        self._stop = stop or threading.Event()
+        self._stop = stop or NeverStopped()
         self._on_wait = on_wait
         self.while_waiting = while_waiting
         self.meta: Meta = self._wait_for(self.queue.meta, "meta.json")
@@ -103,8 +129,8 @@ class DatasetConsumer:
     def _count_fixed_files(self) -> int | None:
         """Return the number of files of a fixed set once it is complete, None for a live split.
 
-        A provider makes the fixed sets of a live queue before its first train file, and says
-        beforehand how many files a finite data set will have.
+        A provider says beforehand how many files such a set will have, and makes those of a live
+        queue before its first train file.
         """
         if self.split == TRAIN and self.meta.kind == LIVE:
             return None
@@ -112,7 +138,7 @@ class DatasetConsumer:
         self._wait_for(self._is_complete, f"complete {self.split} set")
         numbers = self.queue.numbers(self.split)
         if numbers != list(range(len(numbers))):
-            missing = sorted(set(range(numbers[-1])) - set(numbers))
+            missing = sorted(set(range(len(numbers))) - set(numbers))
             raise QueueError(
                 f"{directory / self.split}: files {missing} are missing. Run prepare again; it "
                 "makes what is missing."
@@ -120,8 +146,8 @@ class DatasetConsumer:
         return min(len(numbers), self._max_files or len(numbers))
 
     def _is_complete(self) -> bool:
-        if self.meta.kind == LIVE:
-            return self.queue.streaming() and bool(self.queue.numbers(self.split))
+        if self.meta.kind == LIVE and not self.queue.streaming():
+            return False
         wanted = max(1, min(self.queue.announced(self.split), self._max_files or 2**63))
         return len(self.queue.numbers(self.split)) >= wanted
 
@@ -142,27 +168,32 @@ class DatasetConsumer:
         return self.queue.first_unacknowledged() * self.meta.rows_per_file
 
     def get_batch(self) -> dict[str, Any] | tuple[Any, Any]:
-        """Return the next batch of tensors `[batch, ...]` and move on.
+        """Return the next batch of tensors `[batch / world_size, ...]` and move on.
 
         A dict; or `(X, Y)` if the columns are one input and one target.
         """
-        import torch
-
-        arrays = self.read_rows(self.position, self.batch_size)
+        batch = self.batch_at(self.position)
         self.position += self.batch_size
-        dtypes = {column.name: column.dtype for column in self.meta.schema.columns}
-        batch: dict[str, Any] = {
-            name: torch.from_numpy(values.astype(dtypes[name]))
-            if values.dtype.kind not in "UT"
-            else values.tolist()
-            for name, values in arrays.items()
-        }
         roles = {column.name: column.role for column in self.meta.schema.columns}
         inputs = [name for name in self.columns if roles[name] == "input"]
         targets = [name for name in self.columns if roles[name] == "target"]
         if len(inputs) == len(targets) == 1 and len(self.columns) == 2:
             return batch[inputs[0]], batch[targets[0]]
         return batch
+
+    def batch_at(self, position: int) -> dict[str, Any]:
+        """Return this rank's tensors `[batch / world_size, ...]` of the batch at a position."""
+        import torch
+
+        share = self.batch_size // self.world_size
+        arrays = self.read_rows(position + self.rank * share, share)
+        dtypes = {column.name: column.dtype for column in self.meta.schema.columns}
+        return {
+            name: torch.from_numpy(values.astype(dtypes[name]))
+            if values.dtype.kind not in "UT"
+            else values.tolist()
+            for name, values in arrays.items()
+        }
 
     def read_rows(self, position: int, count: int) -> Columns:
         """Return the columns of `count` sequences from a position on, whatever files hold them."""
@@ -186,7 +217,47 @@ class DatasetConsumer:
     def acknowledge(self, position: int) -> None:
         """Say that everything before a position is safely in a checkpoint (live train split)."""
         if self._fixed_files is None:
-            self.queue.acknowledge(position // self.meta.rows_per_file)
+            self.queue.acknowledge(position // self.meta.rows_per_file, self.name)
+
+    def take_back(self, position: int) -> bool:
+        """Ask for what was let go of from a position on again; return whether anything was.
+
+        For a run that lost the checkpoint on which it let go.
+
+        Raises:
+            QueueError: another run acknowledged last.
+
+        """
+        number = position // self.meta.rows_per_file
+        if self._fixed_files is not None or number >= self.queue.first_unacknowledged():
+            return False
+        self.queue.rewind(number, self.name)
+        return True
+
+    def wait_until_there(self, position: int) -> None:
+        """Wait for the files of this rank's share of the batch at a position; read nothing.
+
+        For one who has the reading done by other processes: they wait without a word.
+        """
+        share = self.batch_size // self.world_size
+        first = position + self.rank * share
+        per_file = self.meta.rows_per_file
+        for stream_number in range(first // per_file, (first + share - 1) // per_file + 1):
+            number, _ = self._file_of(stream_number)
+            self._wait_for(partial(self._is_there, number), f"{self.split} file {number}")
+
+    def _is_there(self, number: int) -> bool:
+        self._check_still_needed(number)
+        return self.queue.path(self.split, number).exists()
+
+    def in_worker(self, stop: Stop, while_waiting: Callable[[], bool]) -> "DatasetConsumer":
+        """Return a copy that waits without a word or an end, for another process to read with."""
+        other = copy.copy(self)
+        other._stop, other.while_waiting = stop, while_waiting
+        other._wait_seconds = float("inf")
+        other._on_wait = logger.debug
+        other._cached = None
+        return other
 
     def _load(self, stream_number: int) -> Columns:
         """Return the columns of the n-th file of the stream, rows in the epoch's order."""
@@ -195,55 +266,72 @@ class DatasetConsumer:
         return self._cached[1]
 
     def _load_ordered(self, stream_number: int) -> Columns:
-        if self._fixed_files is None:
-            return self._read_file(stream_number)
-        epoch, index = divmod(stream_number, self._fixed_files)
-        if self.seed is None:
-            return self._read_file(index)
-        files = numpy_rng(self.seed, self.split, epoch, "file order").permutation(self._fixed_files)
-        number = int(files[index])
+        number, epoch = self._file_of(stream_number)
         columns = self._read_file(number)
+        if self._fixed_files is None or self.seed is None:
+            return columns
         rng = numpy_rng(self.seed, self.split, epoch, f"row order {number}")
         order: NDArray[np.int64] = rng.permutation(self.meta.rows_per_file)
         return {name: values[order] for name, values in columns.items()}
 
+    def _file_of(self, stream_number: int) -> tuple[int, int]:
+        """Return the number of the n-th file of the stream, and the epoch that it is read in."""
+        if self._fixed_files is None:
+            return stream_number, 0
+        epoch, index = divmod(stream_number, self._fixed_files)
+        if self.seed is None:
+            return index, epoch
+        files = numpy_rng(self.seed, self.split, epoch, "file order").permutation(self._fixed_files)
+        return int(files[index]), epoch
+
     def _read_file(self, number: int) -> Columns:
-        if self._fixed_files is None and number < self.queue.first_unacknowledged():
-            raise QueueError(
-                f"{self.queue.directory}: train file {number} was acknowledged and removed by "
-                "another consumer. Continue the run that owns this queue, or use another queue."
+        def attempt() -> BatchFile | None:
+            self._check_still_needed(number)
+            return self.queue.get(self.split, number, columns=self.columns)
+
+        file = self._wait_for(attempt, f"{self.split} file {number}")
+        if file.identity.fingerprint != self.meta.fingerprint:
+            raise CompatibilityError(
+                f"{self.queue.directory}: holds other data than when this run began: somebody made "
+                "it anew with another configuration. Start another run, with another directory."
             )
-        file = self._wait_for(
-            lambda: self.queue.get(self.split, number, columns=self.columns),
-            f"{self.split} file {number}",
-        )
         if len(file) != self.meta.rows_per_file:
             raise BatchFileError(
                 f"{self.queue.path(self.split, number)}: has {len(file)} rows, "
                 f"meta.json says {self.meta.rows_per_file}."
             )
+        point("consumer.read")
         columns: Columns = file.columns
         return columns
+
+    def _check_still_needed(self, number: int) -> None:
+        """Raise if another consumer has let go of a file, which then never comes again."""
+        if self._fixed_files is None and number < self.queue.first_unacknowledged():
+            raise QueueError(
+                f"{self.queue.directory}: train file {number} was acknowledged and removed by "
+                "another consumer. Continue the run that owns this queue, or use another queue."
+            )
 
     def _wait_for(self, attempt: Callable[[], Any], what: str) -> Any:
         """Try until there is a result; say once why it waits; time out with what to do."""
         deadline = time.monotonic() + self._wait_seconds
         said = False
         while not (result := attempt()):
-            if self._is_finite() and not self._provider_alive():
+            if self._is_finite() and not self._provider_alive() and not self._provider_beats():
+                files = self.queue.announced(self.split) or "N"
                 raise QueueError(
                     f"{self.queue.directory}: has no {what}, and nobody is making it. Run "
-                    f"synthenticity prepare CONFIG --files N --out-dir {self.queue.directory}; "
-                    "it makes what is missing."
+                    f"synthenticity prepare CONFIG --files {files} "
+                    f"--out-dir {shlex.quote(str(self.queue.directory))}; it makes what is missing."
                 )
             if time.monotonic() >= deadline:
                 raise ProviderTimeoutError(
                     f"{self.queue.directory}: no {what} after {self._wait_seconds:g} s. "
-                    f"{self._provider_news()}"
+                    f"{provider_news(self.queue)}"
                 )
             on_its_way = self.while_waiting()
             if not said and not on_its_way and not self._provider_alive():
-                self._on_wait(f"Waiting for {what}. {self._provider_news()}")
+                self._on_wait(f"Waiting for {what}. {provider_news(self.queue)}")
                 said = True
             if self._stop.wait(POLL_SECONDS):
                 raise KeyboardInterrupt
@@ -253,21 +341,9 @@ class DatasetConsumer:
         meta = getattr(self, "meta", None)
         return meta is not None and meta.kind == FINITE
 
+    def _provider_beats(self) -> bool:
+        return still_beats(self.queue.private)
+
     def _provider_alive(self) -> bool:
         owner = self.queue.owner()
         return owner is not None and owner.alive
-
-    def _provider_news(self) -> str:
-        owner = self.queue.owner()
-        start = (
-            f"Start one: synthenticity prepare CONFIG --out-dir {self.queue.directory} "
-            "(or train with --prepare)."
-        )
-        if owner is None:
-            return f"No provider is running for {self.queue.directory}. {start}"
-        if not owner.alive:
-            return (
-                f"The provider (process {owner.pid} on {owner.host}) was last alive "
-                f"{owner.seconds_ago:.0f} s ago. {start}"
-            )
-        return f"The provider (process {owner.pid} on {owner.host}) is alive and at work."

@@ -88,7 +88,7 @@ def read_meta(directory: Path) -> Meta | None:
         return None
     except NotADirectoryError:
         raise QueueError(f"{directory}: is a file. Give a directory of batch files.") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise QueueError(f"{path}: cannot be read ({error}). Make the data again.") from None
     if not isinstance(content, dict) or not set(content) >= _OWN_KEYS:
         raise QueueError(f"{path}: is not the meta file of a batch directory.")
@@ -97,16 +97,26 @@ def read_meta(directory: Path) -> Meta | None:
             f"{path}: has format version {content['format_version']}, this version of "
             f"synthenticity works with {FORMAT_VERSION}. Make the data again."
         )
-    meta = Meta(
-        task={key: value for key, value in content.items() if key not in _OWN_KEYS},
-        schema=BatchSchema.from_json(content["batch_schema"]),
-        made_with=content["made_with"],
-        kind=content["kind"],
-        rows_per_file=content["rows_per_file"],
-    )
+    meta = _from_json(content)
+    if meta is None or meta.kind not in (LIVE, FINITE):
+        raise QueueError(f"{path}: is damaged. Make the data again.")
     if meta.fingerprint != content["fingerprint"]:
         raise QueueError(f"{path}: was edited (its fingerprint does not fit). Make the data again.")
     return meta
+
+
+def _from_json(content: Mapping[str, Any]) -> Meta | None:
+    """Return what `to_json` was made of, or None if it does not even have that form."""
+    try:
+        return Meta(
+            task={key: value for key, value in content.items() if key not in _OWN_KEYS},
+            schema=BatchSchema.from_json(content["batch_schema"]),
+            made_with=dict(content["made_with"]),
+            kind=content["kind"],
+            rows_per_file=content["rows_per_file"],
+        )
+    except (TypeError, ValueError, KeyError):
+        return None
 
 
 def check_same_meta(directory: Path, found: Meta, wanted: Meta) -> None:

@@ -1,7 +1,12 @@
-"""What a stream of batches holds, in figures: made up as files are made, or read back later."""
+"""What a stream of batches holds, in figures: made up as files are made, or read back later.
 
+Counts are of everything; what needs the single values (quantiles, histogram, the padding) is of
+the last million sequences, so that a provider which runs for weeks does not grow.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +17,9 @@ from synthenticity.stream.batch_file import Columns
 from synthenticity.stream.batch_queue import BatchQueue
 
 BINS = 20
+MOST_REMEMBERED = 1_000_000
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+Part = TypeVar("Part")
 GRADED = ("synthenticity", "mask_ratio")
 """The column whose distribution is shown: the first of these that the data have."""
 
@@ -47,6 +54,7 @@ class StreamSummary:
             self.filled += int(filled.sum())
             padding = (labels[:, ::-1] != -100).argmax(axis=1)
             self.padding.append((~filled.any(axis=1), padding))
+            self.padding = _latest(self.padding, lambda part: len(part[0]))
         if "reencoding_differs" in columns:
             differs = columns["reencoding_differs"]
             if (differs >= 0).all():  # -1 stands for another tokenizer than the model's
@@ -54,6 +62,7 @@ class StreamSummary:
         self.graded = next((name for name in GRADED if name in columns), self.graded)
         if self.graded in columns:
             self.values.append(np.asarray(columns[self.graded], dtype=np.float32))
+            self.values = _latest(self.values, len)
         if "recipe" in columns:
             names, counts = np.unique(columns["recipe"], return_counts=True)
             for name, count in zip(names.tolist(), counts.tolist(), strict=True):
@@ -69,8 +78,8 @@ class StreamSummary:
         if other.reencoded is not None:
             self.reencoded = (self.reencoded or 0) + other.reencoded
         self.graded = other.graded
-        self.values += other.values
-        self.padding += other.padding
+        self.values = _latest(self.values + other.values, len)
+        self.padding = _latest(self.padding + other.padding, lambda part: len(part[0]))
         for name, count in other.recipes.items():
             self.recipes[name] = self.recipes.get(name, 0) + count
 
@@ -115,6 +124,16 @@ class StreamSummary:
                 "histogram": self.histogram().tolist(),
             }
         return figures
+
+
+def _latest(parts: list[Part], size: Callable[[Part], int]) -> list[Part]:
+    """Return the last parts, at most `MOST_REMEMBERED` sequences unless one part is more."""
+    room = MOST_REMEMBERED
+    for kept, part in enumerate(reversed(parts)):
+        room -= size(part)
+        if room < 0:
+            return parts[len(parts) - max(kept, 1) :]
+    return parts
 
 
 def summarize(queue: BatchQueue, split: str, *, change: bool = True) -> StreamSummary:
