@@ -1,10 +1,11 @@
 """A queue filled with numbered rows, so that a test sees which rows it was given."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from memory import folder_in_memory
 
 from synthenticity.stream.batch_file import (
     BatchSchema,
@@ -67,3 +68,10 @@ def finite(tmp_path: Path) -> NumberedQueue:
     queue.fill(range(4))
     queue.fill(range(1), "val")
     return queue
+
+
+@pytest.fixture
+def memory_path() -> Iterator[Path]:
+    """A temporary folder in memory where the system has such a place."""
+    with folder_in_memory() as folder:
+        yield folder

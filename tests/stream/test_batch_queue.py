@@ -52,8 +52,10 @@ def test_a_failing_commit_leaves_nothing(call: str, live, monkeypatch: pytest.Mo
 
 def test_a_file_half_written_by_a_killed_process_is_never_seen(live) -> None:
     code = (
-        "import os, signal, sys; from synthenticity.stream.batch_queue import BatchQueue\n"
-        "os.fsync = lambda fd: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "import os, signal; from synthenticity import faults\n"
+        "from synthenticity.stream.batch_queue import BatchQueue\n"
+        "kill = lambda: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "faults.watch(lambda name: name == 'aside.half_written' and kill())\n"
         f"BatchQueue({str(live.directory)!r}).put('train', 0, b'x' * 100)"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False)
@@ -181,7 +183,7 @@ def edit(key: str, value: object) -> Callable[[str], str]:
     [
         (lambda text: text[:50], "cannot be read"),
         (lambda text: "[]", "is not the meta file"),
-        (edit("format_version", 9), "format version 9.*works with 1"),
+        (edit("format_version", 9), "format version 9.*works with 2"),
         (edit("made_with", {"seed": 5}), "was edited"),
     ],
 )
@@ -241,3 +243,88 @@ def test_what_was_announced_never_gets_less_and_is_refused_when_damaged(live) ->
     (live.directory / ".queue" / "announced.json").write_text("[1]", encoding="utf-8")
     with pytest.raises(QueueError, match=r"announced\.json: is damaged"):
         live.announced("train")
+
+
+def test_a_folder_that_cannot_be_listed_is_not_taken_for_an_empty_one(
+    live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live.fill(range(2))
+    asked = []
+
+    def fail(*arguments: object) -> None:
+        asked.append(arguments)
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    for name in ("scandir", "listdir"):
+        monkeypatch.setattr(os, name, fail)
+    with pytest.raises(PermissionError):
+        live.numbers("train")
+    assert asked
+
+
+def test_a_self_test_that_was_killed_does_not_stop_the_next_of_its_number(live) -> None:
+    """In a container, the process before had the same number."""
+    for which, place in (("a", ".queue/tmp"), ("b", "train")):
+        (live.directory / place).mkdir(exist_ok=True)
+        (live.directory / place / f".self-test-{which}.{os.getpid()}").write_bytes(b"1")
+    assert len(live.temporaries()) == 2
+    with live.owned():
+        assert live.temporaries() == []
+
+
+def test_files_on_disk_count_whatever_their_numbers(live) -> None:
+    """As when a provider comes back with a smaller backlog."""
+    live.fill(range(3))
+    live.path("train", 1).unlink()
+    smaller = BatchQueue(live.directory, max_backlog_files=2)
+    assert smaller.next_number() is None
+    smaller.acknowledge(1)
+    assert smaller.next_number() == 1  # the consumer waits for it: made whatever is there
+
+
+def test_a_directory_removed_under_its_provider_is_not_made_anew_by_halves(live) -> None:
+    content = live.content("train", 0)
+    live.put("train", 0, content)
+    live.directory.rename(live.directory.with_name("moved"))
+    with pytest.raises(QueueError, match="was removed or moved under its provider"):
+        live.put("train", 1, content)
+    assert not live.directory.exists()
+
+
+def test_a_directory_in_the_place_of_a_file_is_put_aside(live) -> None:
+    live.path("train", 0).mkdir(parents=True)
+    assert live.get("train", 0) is None
+    assert live.numbers("train") == [] and live.next_number() == 0
+
+
+@pytest.mark.parametrize("number", [-5, 2.7, True, 1e300, 10**30])
+def test_an_acknowledgement_by_hand_must_be_the_number_of_a_file(number: object, live) -> None:
+    content = {"first_unacknowledged": number, "by": "", "recent": []}
+    (live.directory / ".queue").mkdir(exist_ok=True)
+    (live.directory / ".queue" / "acknowledged.json").write_text(json.dumps(content))
+    with pytest.raises(QueueError, match=r"acknowledged\.json: is damaged .*no number of a file"):
+        live.next_number()
+
+
+def test_files_beyond_the_window_make_way_for_those_needed_first(live) -> None:
+    """As after a consumer took back what it had acknowledged, while workers were at later files."""
+    live.fill(range(3))
+    live.acknowledge(3, "run")
+    live.rewind(0, "run")
+    for number in (0, 4, 5):
+        live.put("train", number, live.content("train", number))
+    assert live.next_number() is None
+    live.withdraw()
+    assert live.numbers("train") == [0] and live.next_number() == 1
+
+
+def test_a_provider_says_how_many_files_it_lets_wait(live) -> None:
+    assert live.bound(7) == 7
+    with BatchQueue(live.directory, max_backlog_files=4).owned():
+        assert live.bound(7) == 4
+
+
+def test_a_directory_among_the_temporaries_stops_nobody(live) -> None:
+    (live.directory / ".queue" / "tmp" / "x").mkdir(parents=True)
+    with live.owned():
+        assert live.temporaries() == []

@@ -1,6 +1,7 @@
 """The consumer: strict order, every sequence once, whatever the batch size."""
 
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -14,10 +15,12 @@ from hypothesis import strategies as st
 
 from synthenticity.errors import (
     BatchFileError,
+    CompatibilityError,
     ConfigError,
     ProviderTimeoutError,
     QueueError,
 )
+from synthenticity.stream import ownership
 from synthenticity.stream.batch_queue import BatchQueue
 from synthenticity.stream.dataset_consumer import DatasetConsumer
 
@@ -124,6 +127,51 @@ def epochs(queue: BatchQueue, count: int, **options: object) -> list[list[int]]:
     return [rows[start : start + 20] for start in range(0, len(rows), 20)]
 
 
+@settings(derandomize=True, deadline=None, max_examples=15)
+@given(sizes=st.lists(st.sampled_from([1, 2, 3, 4, 6]), min_size=3, max_size=3))
+def test_the_slices_of_any_number_of_ranks_joined_are_the_stream(
+    sizes: list[int], new_live: Callable[[], BatchQueue]
+) -> None:
+    """The number of ranks changes after every batch; a position means the same to all."""
+    queue = new_live()
+    queue.fill(range(8))
+    found = []
+    for batch, world_size in enumerate(sizes):
+        for rank in range(world_size):
+            share = {"position": batch * 12, "rank": rank, "world_size": world_size}
+            found += flat(rows_of(queue, 1, 12, **share))
+    assert found == list(range(36))
+
+
+def test_each_rank_counts_the_whole_stream(live) -> None:
+    live.fill(range(3))
+    consumer = DatasetConsumer(live.directory, batch_size=4, columns=["row"], rank=1, world_size=2)
+    assert consumer.get_batch()["row"].tolist() == [2, 3]
+    assert consumer.position == 4
+    assert consumer.get_batch()["row"].tolist() == [6, 7]
+
+
+def test_a_batch_that_ranks_cannot_share_equally_is_refused(live) -> None:
+    with pytest.raises(ConfigError, match="4 sequences cannot be shared equally by 3 processes"):
+        DatasetConsumer(live.directory, batch_size=4, world_size=3)
+
+
+def test_a_run_takes_back_what_it_let_go_of_itself_and_no_other_does(live) -> None:
+    live.fill(range(3))
+    ours = DatasetConsumer(live.directory, batch_size=5, columns=["row"], name="ours")
+    ours.acknowledge(10)
+    other = DatasetConsumer(live.directory, batch_size=5, name="other")
+    with pytest.raises(QueueError, match=r"train file 1 was acknowledged .*\(ours\)"):
+        other.take_back(7)
+    assert not ours.take_back(10)
+    assert live.first_unacknowledged() == 2
+    assert ours.take_back(7)
+    assert live.first_unacknowledged() == 1 and live.next_number() == 1
+    live.fill(range(1, 3))
+    ours.position = 5
+    assert ours.get_batch()["row"].tolist() == [5, 6, 7, 8, 9]
+
+
 def test_epochs_of_a_finite_set_are_different_orders_of_all_of_it(finite) -> None:
     found = epochs(finite, 3, seed=1)
     assert all(sorted(epoch) == list(range(20)) for epoch in found)
@@ -177,24 +225,58 @@ def test_waiting_in_vain_says_how_to_start_a_provider(tmp_path: Path) -> None:
     said: list[str] = []
     with pytest.raises(ProviderTimeoutError, match="synthenticity prepare CONFIG --out-dir"):
         DatasetConsumer(tmp_path / "none", batch_size=1, wait_seconds=0.05, on_wait=said.append)
-    assert len(said) == 1 and "No provider is running" in said[0]
+    assert len(said) == 1 and "no provider has ever run for it" in said[0]
+
+
+def test_a_queue_without_a_provider_says_so(live) -> None:
+    with pytest.raises(ProviderTimeoutError, match=f"No provider is running for {live.directory}"):
+        DatasetConsumer(live.directory, batch_size=1, wait_seconds=0.05).get_batch()
 
 
 def test_waiting_says_when_a_silent_provider_was_last_alive(live) -> None:
     heartbeat = live.directory / ".queue" / "owner.json"
     heartbeat.parent.mkdir(exist_ok=True)
-    heartbeat.write_text('{"pid": 77, "host": "h"}', encoding="utf-8")
+    heartbeat.write_text('{"pid": 77, "host": "h", "state": "making train 7"}', encoding="utf-8")
     os.utime(heartbeat, (time.time() - 100, time.time() - 100))
-    with pytest.raises(ProviderTimeoutError, match=r"process 77 on h\) was last alive 100 s ago"):
+    with pytest.raises(
+        ProviderTimeoutError, match=r"process 77 on h\) is dead; .* 100 s ago \(making"
+    ):
         DatasetConsumer(live.directory, batch_size=1, wait_seconds=0.05).get_batch()
 
 
-def test_a_living_provider_is_waited_for_without_a_word(live) -> None:
+@pytest.mark.parametrize("how", ["read", "only waited for"])
+def test_a_file_that_another_run_lets_go_of_meanwhile_ends_the_wait(live, how: str) -> None:
+    consumer = DatasetConsumer(
+        live.directory,
+        batch_size=ROWS,
+        wait_seconds=60,
+        on_wait=lambda line: live.acknowledge(2, "another run"),
+    )
+    with pytest.raises(QueueError, match="train file 0 was acknowledged and removed by another"):
+        consumer.get_batch() if how == "read" else consumer.wait_until_there(0)
+
+
+def test_a_directory_made_anew_under_a_consumer_is_not_read_on(live) -> None:
+    live.fill(range(2))
+    consumer = DatasetConsumer(live.directory, batch_size=ROWS, columns=["row"], wait_seconds=5)
+    consumer.get_batch()
+    shutil.rmtree(live.directory)
+    live.put_meta(live.make_meta(made_with={"seed": 2, "corpus": "x"}))
+    live.fill(range(2))
+    with pytest.raises(CompatibilityError, match="made it anew with another configuration"):
+        consumer.get_batch()
+    assert live.numbers("train") == [0, 1]
+
+
+@pytest.mark.parametrize("state", ["waiting for disk space", "making train 0"])
+def test_a_living_provider_is_waited_for_without_a_word(state: str, live) -> None:
     said: list[str] = []
-    with live.owned(), pytest.raises(ProviderTimeoutError, match="is alive and at work"):
-        DatasetConsumer(
-            live.directory, batch_size=1, wait_seconds=0.05, on_wait=said.append
-        ).get_batch()
+    with live.owned() as ownership:
+        ownership.report(state)
+        with pytest.raises(ProviderTimeoutError, match=f"is alive: {state}"):
+            DatasetConsumer(
+                live.directory, batch_size=1, wait_seconds=0.05, on_wait=said.append
+            ).get_batch()
     assert said == []
 
 
@@ -271,9 +353,33 @@ def test_a_finite_set_in_the_making_is_waited_for(finite) -> None:
         assert DatasetConsumer(finite.directory, batch_size=1, wait_seconds=10).files == 6
 
 
+def test_a_finite_set_with_a_file_of_a_huge_number_is_refused_in_few_words(finite) -> None:
+    (finite.directory / "val" / "val-99999999999.parquet").write_bytes(b"foreign")
+    with pytest.raises(QueueError, match=r"files \[1\] are missing"):
+        DatasetConsumer(finite.directory, batch_size=1, split="val", wait_seconds=1)
+
+
+@pytest.mark.parametrize("gone", [0, 1, 2])
+def test_a_val_set_of_which_a_file_is_gone_is_waited_for_not_evaluated_in_part(
+    live, gone: int
+) -> None:
+    live.announce(3, ["val"])
+    live.fill(range(3), "val")
+    live.fill(range(1))
+    live.path("val", gone).unlink()
+
+    def make_again(line: str) -> None:
+        live.fill(range(gone, gone + 1), "val")
+
+    consumer = DatasetConsumer(
+        live.directory, batch_size=1, split="val", wait_seconds=60, on_wait=make_again
+    )
+    assert consumer.files == 3
+
+
 def test_a_finite_set_that_nobody_completes_is_refused_at_once(finite) -> None:
     finite.announce(6, ["train"])
-    words = r"has no complete train set, and nobody is making it.*prepare CONFIG --files N"
+    words = r"has no complete train set, and nobody is making it.*prepare CONFIG --files 6 "
     with pytest.raises(QueueError, match=words):
         DatasetConsumer(finite.directory, batch_size=1, wait_seconds=60)
     assert DatasetConsumer(finite.directory, batch_size=1, max_files=4).files == 4
@@ -286,3 +392,18 @@ def test_a_damaged_file_of_a_finite_set_is_refused_at_once(finite) -> None:
     consumer.get_batch()
     with pytest.raises(QueueError, match="has no train file 1, and nobody is making it"):
         consumer.get_batch()
+
+
+def test_a_provider_whose_clock_is_another_is_known_by_its_beats(
+    finite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its beats look old here; a set that it is still making is waited for all the same."""
+    finite.announce(6, ["train"])
+    monkeypatch.setattr(ownership, "BEAT_SECONDS", 0.2)
+    with finite.owned():
+        monkeypatch.setattr(ownership.time, "time", lambda: time.monotonic() + 10**10)
+        assert not finite.owner().alive
+        timer = threading.Timer(1.0, lambda: finite.fill(range(4, 6)))
+        timer.start()
+        assert DatasetConsumer(finite.directory, batch_size=1, wait_seconds=20).files == 6
+        timer.join()
