@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from synthenticity.config import Config
-from synthenticity.config_file import write_config
+from synthenticity.config_file import load_config, write_config
 from synthenticity.errors import ConfigError, QueueError, QueueOwnedError
 from synthenticity.providers.prepare import PrepareProgress, prepare
 from synthenticity.providers.process import provider_running
@@ -124,6 +125,7 @@ def test_a_live_provider_keeps_to_its_backlog_and_can_be_stopped(
     assert max(progress.backlog for progress in seen) == scorer_config.max_backlog_files
     assert BatchQueue(tmp_path / "live").numbers("train") == [4, 5, 6]
     assert BatchQueue(tmp_path / "live").numbers("val") == [0]
+    assert BatchQueue(tmp_path / "live").announced("val") == scorer_config.val_files == 1
     assert summary["files_made"] == 8
     assert [progress.split for progress in seen].count("val") == 1
 
@@ -145,6 +147,17 @@ def test_a_restarted_live_provider_goes_on_with_growing_numbers(
     assert BatchQueue(tmp_path / "live").numbers("train") == []
     run_until_full()
     assert BatchQueue(tmp_path / "live").numbers("train") == [3, 4, 5]
+
+
+def test_the_settings_beside_the_files_are_those_of_the_last_provider(
+    mlm_config: Config, tmp_path: Path
+) -> None:
+    prepare(mlm_config, tmp_path / "d", files=1)
+    corpus = shutil.copytree(mlm_config.corpus, tmp_path / "moved")
+    there = dataclasses.replace(mlm_config, corpus=str(corpus), max_backlog_files=7)
+    prepare(there, tmp_path / "d", files=1)
+    kept = load_config(tmp_path / "d" / "config.toml")
+    assert (kept.corpus, kept.max_backlog_files) == (str(corpus), 7)
 
 
 def test_a_second_provider_of_a_directory_is_refused(scorer_config: Config, tmp_path: Path) -> None:
@@ -213,6 +226,42 @@ def test_a_failing_provider_process_says_why(scorer_config: Config, tmp_path: Pa
         for _ in range(1000):
             raise_if_failed()
             time.sleep(0.02)
+
+
+def test_a_killed_provider_process_is_told_from_one_that_failed(
+    mlm_config: Config, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(mlm_config, data_dir=str(tmp_path / "data"))
+    with provider_running(config) as raise_if_failed:
+        while (owner := BatchQueue(config.data_dir).owner()) is None:
+            assert raise_if_failed()
+            time.sleep(0.05)
+        os.kill(owner.pid, signal.SIGKILL)
+        with pytest.raises(QueueError, match=r"ended by signal 9.*Run the same command again"):
+            while raise_if_failed():
+                time.sleep(0.05)
+
+
+def test_the_tokenizer_is_on_disk_before_the_meta_file_that_invites_readers(
+    mlm_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[str] = []
+    fsync, link = os.fsync, os.link
+
+    def note_flush(descriptor: int) -> None:
+        flushed.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        fsync(descriptor)
+
+    def note_link(source: Path, target: Path) -> None:
+        link(source, target)
+        flushed.append(str(target))
+
+    monkeypatch.setattr(os, "fsync", note_flush)
+    monkeypatch.setattr(os, "link", note_link)
+    prepare(mlm_config, tmp_path / "d", files=1)
+    before = flushed[: flushed.index(str(tmp_path / "d" / "meta.json"))]
+    folder = tmp_path / "d" / "tokenizer"
+    assert {str(folder), *map(str, folder.iterdir())} <= set(before)
 
 
 def test_no_provider_outlives_its_trainer_and_the_next_one_takes_over(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import multiprocessing
 import subprocess
 import sys
 import time
@@ -123,6 +124,28 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(
     assert result.progress.new_tokens < written
     assert out.read_bytes() == whole.read_bytes()
     assert not (tmp_path / "out.parquet.partial").exists()
+
+
+def test_a_run_goes_on_when_its_workers_are_killed(
+    config: Config, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunks, "CHUNK", 50)
+    killed: set[int | None] = set()
+    last: set[int | None] = set()
+
+    def kill(_: FillProgress) -> None:
+        last.clear()
+        last.update(child.pid for child in multiprocessing.active_children())
+        if not killed:
+            killed.update(last)
+            for child in multiprocessing.active_children():
+                child.kill()
+
+    out = tmp_path / "out.parquet"
+    fill_corpus(config, out, workers=2, on_progress=kill)
+    assert len(killed) == 2
+    assert last - killed, "nobody took over"
+    assert rows_of(out) == rows_of(whole)
 
 
 def begin(config: Config, out: Path) -> None:

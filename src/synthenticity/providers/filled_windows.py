@@ -20,11 +20,8 @@ from synthenticity.stream.batch_file import STRINGS, Columns, narrowest_ids
 from synthenticity.synthesis.filling import FilledDocument, Filler
 from synthenticity.synthesis.masking import choose_positions, choose_recipes
 from synthenticity.synthesis.splicing import label_tokens
-from synthenticity.synthesis.synthetic_generation import (
-    NOT_COUNTED,
-    add_cls_token,
-    create_synthetic_text,
-)
+from synthenticity.synthesis.synthetic_generation import add_cls_token, create_synthetic_text
+from synthenticity.synthesis.token_labels import NOT_COUNTED
 from synthenticity.synthesis.window_batches import FillingModelInUse, sampling_of
 from synthenticity.text.reading import Document
 from synthenticity.text.token_pool import Windows

@@ -3,14 +3,17 @@
 Endless, it keeps at most `max_backlog_files` train files waiting; with `files`, it makes that
 many files of each split and nothing bounds it. Stopped at any moment, it leaves whole files
 only, and the same call goes on where it was; asked for more files, it makes the missing ones.
+With workers, this process hands out the numbers and commits; the bytes are the same.
 """
 
+import errno
 import json
+import logging
+import os
 import threading
-import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,85 +21,23 @@ import numpy as np
 
 from synthenticity.config import Config
 from synthenticity.config_file import write_config
-from synthenticity.durable import write_whole
-from synthenticity.errors import ConfigError
+from synthenticity.durable import flush, flush_names, is_full, write_whole
+from synthenticity.errors import ConfigError, QueueError
 from synthenticity.providers.base import DataProviderBase, find_provider
 from synthenticity.providers.card import finite_set_card
-from synthenticity.stream.batch_file import BatchSchema, Identity, encode_batch_file
+from synthenticity.providers.making import FileMaker, Name, find_places
+from synthenticity.providers.run import PrepareProgress, Run
 from synthenticity.stream.batch_queue import TRAIN, BatchQueue
 from synthenticity.stream.meta import FINITE, LIVE, Meta
+from synthenticity.stream.ownership import BACKLOG_FULL
 from synthenticity.stream.summary import StreamSummary, summarize
 
+logger = logging.getLogger(__name__)
+
 SPLITS = ("train", "val")
+NO_SPACE = os.strerror(errno.ENOSPC)
+"""What the tokenizers library says of a full disk, in an error of no type."""
 KNOWN_SPLITS = ("train", "val", "test")
-
-
-@dataclass(frozen=True)
-class PrepareProgress:
-    """What a provider reports after each file and while its backlog is full."""
-
-    split: str
-    files_made: int
-    files_wanted: int | None
-    backlog: int
-    waiting: bool
-    seconds: float
-    """Spent making files, waiting left out."""
-    sequences_made: int
-    tokens_made: int
-    summary: StreamSummary
-
-
-class _Run:
-    """The state of one call of `prepare`."""
-
-    def __init__(
-        self,
-        provider: DataProviderBase,
-        queue: BatchQueue,
-        meta: Meta,
-        on_progress: Callable[[PrepareProgress], None],
-    ) -> None:
-        self.provider = provider
-        self.queue = queue
-        self.meta = meta
-        self.on_progress = on_progress
-        self.summary = StreamSummary()
-        self.files_wanted: int | None = None
-        self.files_made = self.sequences = self.tokens = 0
-        self.seconds = 0.0
-
-    def make(self, split: str, number: int) -> None:
-        """Make, commit and count one file."""
-        start = time.monotonic()
-        columns = self.provider.make_file(split, number)
-        schema: BatchSchema = self.meta.schema
-        identity = Identity(self.meta.fingerprint, split, number)
-        self.queue.put(split, number, encode_batch_file(columns, schema, identity))
-        self.seconds += time.monotonic() - start
-        rows = len(next(iter(columns.values())))
-        length = columns["input_ids"].shape[1] if "input_ids" in columns else 0
-        self.files_made += 1
-        self.sequences += rows
-        self.tokens += rows * length
-        self.summary.add(columns)
-        self.report(split, waiting=False)
-
-    def report(self, split: str, *, waiting: bool) -> None:
-        """Tell the caller how far it is."""
-        self.on_progress(
-            PrepareProgress(
-                split=split,
-                files_made=self.files_made,
-                files_wanted=self.files_wanted,
-                backlog=self.queue.backlog(),
-                waiting=waiting,
-                seconds=self.seconds,
-                sequences_made=self.sequences,
-                tokens_made=self.tokens,
-                summary=self.summary,
-            )
-        )
 
 
 def prepare(
@@ -112,6 +53,8 @@ def prepare(
     on_end: Callable[[dict[str, Any]], None] = lambda summary: None,
     stop: threading.Event | None = None,
     take_turns: bool = False,
+    workers: int = 0,
+    devices: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Make the data that a config describes, and return the summary of what this run made.
 
@@ -123,40 +66,73 @@ def prepare(
         splits: the splits of a finite data set.
         licence: of the texts, for the card of a finite data set.
         provider: in place of the one that `config.dataset` names.
-        on_progress: called after each file and at the start of each wait.
+        on_progress: called after each file and at the start of each wait: for the consumer, or
+            for space on a full disk.
         on_end: called with the summary when the run is complete, stopped or interrupted.
-        stop: set it from another thread to end an endless run between two files.
+        stop: set it from another thread to end the run between two files.
         take_turns: while another provider owns the directory, wait for its end (or for `stop`).
+        workers: processes that make the files; 0 or 1: this one does. With more, a script makes
+            this call under `if __name__ == "__main__"`.
+        devices: of the workers, dealt in turn, all of one kind; default `config.device`. Several
+            without `workers`: one worker each.
 
     Raises:
-        CompatibilityError: the directory was made with another configuration.
+        ConfigError: the arguments or settings do not fit together.
+        CompatibilityError: the directory was made with another configuration, or what a worker
+            reads is not what this process has read.
         QueueOwnedError: another provider is at work there.
+        QueueError: workers die again and again.
 
     """
     files = _files_asked_for(config, files, samples)
+    _check_splits(splits)
+    places = find_places(config, workers, devices)
+    if provider is not None and places.workers:
+        raise ConfigError(
+            "provider: workers cannot share it. Register it under an entry point and name it in "
+            "dataset, or leave out workers."
+        )
+    if files is None and places.workers > config.max_backlog_files:
+        logger.warning(
+            "workers: %d, and a backlog of %d files (max_backlog_files) gives work to no more.",
+            places.workers,
+            config.max_backlog_files,
+        )
+    config = places.config
+    target = Path(directory or config.data_dir)
+    provider = provider or find_provider(config.dataset)(config)
+    meta = provider.meta(LIVE if files is None else FINITE)
+    queue = BatchQueue(target, max_backlog_files=config.max_backlog_files, commit=config.commit)
+    stop = stop or threading.Event()
+    with queue.owned(unless=stop if take_turns else None) as ownership:
+        ownership.report("starting", workers=places.workers)
+        with _full_disk_said(target):
+            _write_beside(config, queue, meta, provider.tokenizer)
+        unknown_share = provider.unknown_share
+        maker = FileMaker(provider, meta, places)
+        del provider  # beside workers, its models would only take memory
+        pause = config.sleep_seconds
+        run = Run(queue, ownership, maker, on_progress=on_progress, stop=stop, pause=pause)
+        try:
+            with maker:
+                if files is None:
+                    _provide(run, config.val_files)
+                elif _complete(run, files, splits):
+                    card = finite_set_card(queue, meta, run.summary, licence=licence)
+                    with _full_disk_said(target):
+                        write_whole(target / "README.md", card)
+        except KeyboardInterrupt:
+            on_end(_finish(run, unknown_share))
+            raise
+        summary = _finish(run, unknown_share)
+    on_end(summary)
+    return summary
+
+
+def _check_splits(splits: Sequence[str]) -> None:
     unknown = [split for split in splits if split not in KNOWN_SPLITS]
     if unknown:
         raise ConfigError(f"splits: {unknown} are none of {', '.join(KNOWN_SPLITS)}.")
-    target = Path(directory or config.data_dir)
-    provider = provider or find_provider(config.dataset)(config)
-    queue = BatchQueue(target, max_backlog_files=config.max_backlog_files)
-    run = _Run(provider, queue, provider.meta(LIVE if files is None else FINITE), on_progress)
-    stop = stop or threading.Event()
-    with queue.owned(unless=stop if take_turns else None):
-        _write_beside(config, run)
-        try:
-            if files is None:
-                _provide(run, config, stop)
-            else:
-                _complete(run, files, splits)
-                card = finite_set_card(queue, run.meta, run.summary, licence=licence)
-                write_whole(target / "README.md", card)
-        except KeyboardInterrupt:
-            on_end(_finish(run, target))
-            raise
-        summary = _finish(run, target)
-    on_end(summary)
-    return summary
 
 
 def _files_asked_for(config: Config, files: int | None, samples: int | None) -> int | None:
@@ -171,55 +147,87 @@ def _files_asked_for(config: Config, files: int | None, samples: int | None) -> 
     return -(-samples // (config.batch_size * config.batches_per_file))
 
 
-def _write_beside(config: Config, run: _Run) -> None:
+def _write_beside(config: Config, queue: BatchQueue, meta: Meta, tokenizer: Any) -> None:
     """Write what a reader needs besides the files; the meta file last, it invites readers."""
-    directory = run.queue.directory
-    found = run.queue.meta()
-    if found is None:
-        if run.provider.tokenizer is not None:
-            run.provider.tokenizer.save_pretrained(str(directory / "tokenizer"))
-        write_config(config, directory / "config.toml")
-    run.queue.put_meta(run.meta)
+    is_new = queue.meta() is None
+    if is_new:
+        if tokenizer is not None:
+            folder = queue.directory / "tokenizer"
+            tokenizer.save_pretrained(str(folder))
+            for path in folder.iterdir():  # or a power cut leaves a meta file beside empty ones
+                flush(path)
+            flush_names(folder)
+        write_config(config, queue.directory / "config.toml")
+    queue.put_meta(meta)
+    if not is_new:  # the same data, but perhaps another backlog, or the corpus in another place
+        write_config(config, queue.directory / "config.toml")
 
 
-def _complete(run: _Run, files: int, splits: Sequence[str]) -> None:
-    """Make what is missing of a finite data set."""
-    run.queue.announce(files, splits)
+@contextmanager
+def _full_disk_said(directory: Path) -> Iterator[None]:
+    """Within, a full disk becomes an error that names the directory."""
+    try:
+        yield
+    except Exception as error:
+        if not is_full(error) and NO_SPACE not in str(error):
+            raise
+        raise QueueError(
+            f"{directory}: the disk is full. Make space and run the same command again."
+        ) from None
+
+
+def _complete(run: Run, files: int, splits: Sequence[str]) -> bool:
+    """Make what is missing of a finite data set; return whether it is complete."""
+    with _full_disk_said(run.queue.directory):
+        run.queue.announce(files, splits)
     for split in splits:  # damaged files go to quarantine here, and are made again below
         run.summary.merge(summarize(run.queue, split))
-    missing = [
+    missing = deque(
         (split, number)
         for split in splits
         for number in sorted(set(range(files)) - set(run.queue.numbers(split)))
-    ]
+    )
     run.files_wanted = len(missing)
-    for split, number in missing:
-        run.make(split, number)
+    run.begin()
+    run.work(lambda: missing.popleft() if missing else None)
+    complete = run.files_made == run.files_wanted
+    if complete:
+        run.say("complete")
+    return complete
 
 
-def _provide(run: _Run, config: Config, stop: threading.Event) -> None:
+def _provide(run: Run, val_files: int) -> None:
     """Make the fixed val set, then train files as long as the backlog has room."""
-    for number in sorted(set(range(config.val_files)) - set(run.queue.numbers("val"))):
-        if not stop.is_set():
-            run.make("val", number)
-    while not stop.is_set():
-        following = run.queue.next_number()
-        if following is None:
-            run.report(TRAIN, waiting=True)
-            stop.wait(config.sleep_seconds)
-        else:
-            run.make(TRAIN, following)
+
+    def following() -> Name | None:
+        run.queue.release()
+        run.queue.withdraw()
+        val = {*run.queue.numbers("val"), *run.in_work("val")}
+        for number in range(val_files):
+            if number not in val:
+                return "val", number
+        train = run.queue.next_number(taken=run.in_work(TRAIN))
+        return None if train is None else (TRAIN, train)
+
+    with _full_disk_said(run.queue.directory):
+        run.queue.announce(val_files, ["val"])
+    run.begin()
+    while not run.stop.is_set():
+        run.work(following)
+        if not run.stop.is_set():
+            run.wait(TRAIN, BACKLOG_FULL)
 
 
-def _finish(run: _Run, directory: Path) -> dict[str, Any]:
+def _finish(run: Run, unknown_share: float) -> dict[str, Any]:
     """Write `summary.json` and TensorBoard events, and return the summary."""
+    seconds, directory = run.seconds, run.queue.directory
     summary = {
         **run.summary.to_json(),
-        "unknown_character_share": run.provider.unknown_share,
+        "unknown_character_share": unknown_share,
         "files_made": run.files_made,
-        "seconds": round(run.seconds, 3),
-        "sequences_per_second": run.sequences / max(run.seconds, 1e-9),
-        "tokens_per_second": run.tokens / max(run.seconds, 1e-9),
+        "seconds": round(seconds, 3),
+        "sequences_per_second": run.sequences / max(seconds, 1e-9),
+        "tokens_per_second": run.tokens / max(seconds, 1e-9),
     }
     if not run.summary.files:
         return summary  # nothing was made or read: what an earlier run wrote stays

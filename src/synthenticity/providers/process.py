@@ -58,14 +58,18 @@ def provider_running(config: Config) -> Iterator[Callable[[], bool]]:
             )
 
         def raise_if_failed() -> bool:
-            if process.poll():
+            code = process.poll() or 0
+            if code < 0:
+                raise QueueError(
+                    f"the provider was ended by signal {-code}, for want of memory perhaps. Run "
+                    "the same command again; it goes on from here."
+                )
+            if code:
                 lines = words.read_text(encoding="utf-8").strip().splitlines()
                 said = " ".join(
                     line.removeprefix(PREFIX) for line in lines if line.startswith(PREFIX)
                 )
-                raise QueueError(
-                    f"the provider ended: {said or ' '.join(lines[-1:]) or process.poll()}"
-                )
+                raise QueueError(f"the provider ended: {said or ' '.join(lines[-1:]) or code}")
             return process.poll() is None
 
         try:

@@ -16,11 +16,8 @@ from synthenticity.providers.pools import open_corpus, open_split_pools
 from synthenticity.stream.batch_file import Columns, narrowest_ids
 from synthenticity.synthesis.filling import Filler
 from synthenticity.synthesis.filling_model import FillingModel
-from synthenticity.synthesis.synthetic_generation import (
-    REPLACED_TOKEN,
-    RESTORED_TOKEN,
-    fraction_labelled,
-)
+from synthenticity.synthesis.synthetic_generation import fraction_labelled
+from synthenticity.synthesis.token_labels import REPLACED_TOKEN, RESTORED_TOKEN
 from synthenticity.text.tokenization import (
     check_cls_token_id,
     is_character_level,

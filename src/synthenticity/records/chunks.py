@@ -5,28 +5,21 @@ Chunk borders follow the corpus alone, so a part is the same whoever makes it, a
 
 import dataclasses
 import json
-import os
-import threading
-import time
 from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 
 from synthenticity.config import Config
-from synthenticity.errors import QueueError
 from synthenticity.records.output import Part, encode_part
 from synthenticity.records.table import to_table
 from synthenticity.seeding import digest
 from synthenticity.synthesis.filling import FilledDocument, Filler
 from synthenticity.text.reading import CorpusSource, Document, Rejected, read_documents
+from synthenticity.workers import Workers, settle_libraries, threads_of_each
 
 CHUNK, CHUNK_CHARACTERS = 256, 1_000_000
 """Documents and characters of a chunk, at most (a longer document is one by itself): enough to
 batch those of one length, little to lose when killed, some 100 MB of memory."""
-PARENT_SECONDS = 2.0
 
 
 @dataclass
@@ -77,29 +70,13 @@ def fill_chunk(filler: Filler, chunk: Chunk, copies: int) -> tuple[bytes, int]:
     return encode_part(Part(to_table(filled), rejected, chunk.digest)), written
 
 
-_worker: dict[str, Filler] = {}
-
-
-def _start_worker(config: Config, batch_size: int, threads: int) -> None:
-    import torch
-    import transformers
-
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    torch.set_num_threads(threads)
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    _worker["filler"] = Filler.from_config(config, batch_size=batch_size)
-
-
-def _end_with(parent: int) -> None:
-    """End this worker when its parent is gone, however that died."""
-    while os.getppid() == parent:
-        time.sleep(PARENT_SECONDS)
-    os._exit(1)
-
-
-def _work(chunk: Chunk, copies: int) -> tuple[bytes, int]:
-    return fill_chunk(_worker["filler"], chunk, copies)
+def _chunk_filler(
+    config: Config, batch_size: int, copies: int, threads: int
+) -> Callable[[Chunk], tuple[bytes, int]]:
+    """Load the filling models in a worker."""
+    settle_libraries(threads)
+    filler = Filler.from_config(config, batch_size=batch_size)
+    return lambda chunk: fill_chunk(filler, chunk, copies)
 
 
 class ChunkLine:
@@ -108,24 +85,22 @@ class ChunkLine:
     def __init__(self, filler: Filler, config: Config, copies: int, workers: int) -> None:
         self.filler = filler
         self.copies = copies
-        self.waiting: deque[tuple[Chunk, Future[tuple[bytes, int]]]] = deque()
+        self.waiting: deque[Chunk] = deque()
+        self.parts: dict[int, tuple[bytes, int]] = {}
         self.most = 2 * workers
-        self.pool: ProcessPoolExecutor | None = None
+        self.workers: Workers[Chunk, tuple[bytes, int]] | None = None
         if workers > 1:
-            threads = max(1, (os.cpu_count() or 1) // workers)
-            self.pool = ProcessPoolExecutor(
-                workers,
-                mp_context=get_context("spawn"),
-                initializer=_start_worker,
-                initargs=(config, filler.batch_size, threads),
-            )
+            own = (config, filler.batch_size, copies, threads_of_each(workers))
+            self.workers = Workers(_chunk_filler, [own] * workers)
 
     def add(self, chunk: Chunk) -> Iterator[tuple[Chunk, bytes, int]]:
         """Take a chunk and return those that are done and must make room."""
-        if self.pool is None:
+        if self.workers is None:
             yield chunk, *fill_chunk(self.filler, chunk, self.copies)
             return
-        self.waiting.append((chunk, self.pool.submit(_work, chunk, self.copies)))
+        self.waiting.append(chunk)
+        self.workers.give(chunk, f"chunk {chunk.number}")
+        self._collect(0.0)  # keeps every worker at work while the corpus is read
         while len(self.waiting) > self.most:
             yield self._next()
 
@@ -135,18 +110,18 @@ class ChunkLine:
             yield self._next()
 
     def _next(self) -> tuple[Chunk, bytes, int]:
-        chunk, future = self.waiting.popleft()
-        try:
-            return chunk, *future.result()
-        except BrokenProcessPool:
-            raise QueueError(
-                "workers: one of them was ended from outside, for want of memory perhaps. Run the "
-                "same command again, with fewer --workers; it goes on from here."
-            ) from None
+        chunk = self.waiting.popleft()
+        while chunk.number not in self.parts:
+            self._collect()
+        return chunk, *self.parts.pop(chunk.number)
+
+    def _collect(self, seconds: float | None = None) -> None:
+        if self.workers is not None:
+            self.parts |= {chunk.number: made for chunk, made in self.workers.wait(seconds)}
 
     def __enter__(self) -> "ChunkLine":
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.pool is not None:
-            self.pool.shutdown(wait=True, cancel_futures=True)
+        if self.workers is not None:
+            self.workers.end()

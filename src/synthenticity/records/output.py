@@ -6,7 +6,6 @@ the same run goes on behind them, after comparing the documents with those the p
 What is there under the final name is complete. Nothing is ever overwritten.
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -19,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from synthenticity.durable import flush, write_whole
+from synthenticity.durable import flush, flush_names, take_lock, write_whole
 from synthenticity.errors import CompatibilityError, ConfigError
 from synthenticity.records.table import FORMAT_VERSION, SCHEMA
 from synthenticity.seeding import digest
@@ -108,12 +107,10 @@ class RecordOutput:
 
         """
         with (self.folder / "lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not take_lock(file):
                 raise ConfigError(
                     f"out: another run is writing {self.out}. Let it end, or use another --out."
-                ) from None
+                )
             yield
 
     @property
@@ -252,4 +249,4 @@ def publish(path: Path, final: Path) -> None:
         if not final.exists():
             raise
         raise ConfigError(f"out: {final} exists. Give another name, or remove it.") from error
-    flush(final.parent)
+    flush_names(final.parent)

@@ -91,7 +91,8 @@ def fill_corpus(
         out: a `.parquet` or `.jsonl` file, or a folder to be: a data set with splits and a card.
         copies: differently filled records of each document.
         batch_size: windows of a model call.
-        workers: processes.
+        workers: processes. With more than one, a script makes this call under
+            `if __name__ == "__main__"`.
         licence: of the texts, for the card.
         on_progress: called after each chunk.
 

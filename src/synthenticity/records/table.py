@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from synthenticity.synthesis.filling import FilledDocument
 from synthenticity.synthesis.splicing import Span
-from synthenticity.synthesis.synthetic_generation import LABEL_NAMES
+from synthenticity.synthesis.token_labels import LABEL_NAMES
 
 FORMAT_VERSION = 1
 
