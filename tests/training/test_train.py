@@ -2,26 +2,25 @@
 
 import dataclasses
 import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from runs import Weights, providing, same, seen_in_one_go, stopped_at, weights
 from transformers.trainer_pt_utils import safe_globals
 
 from synthenticity.config import Config
 from synthenticity.config_file import write_config
+from synthenticity.durable import take_lock
 from synthenticity.errors import (
     CompatibilityError,
     ConfigError,
@@ -32,24 +31,15 @@ from synthenticity.providers.prepare import prepare
 from synthenticity.stream.batch_queue import BatchQueue
 from synthenticity.stream.dataset_consumer import DatasetConsumer
 from synthenticity.text.tokenization import load_tokenizer
-from synthenticity.training.callbacks import TrainProgress
+from synthenticity.training.checkpoint_files import (
+    MARKER_KEYS,
+    newest_checkpoint,
+    remove_old_checkpoints,
+)
 from synthenticity.training.loss import LossModifiers
 from synthenticity.training.model import build_language_model, build_scorer, load_scorer
 from synthenticity.training.objective import LanguageModelObjective, ScorerObjective
-from synthenticity.training.stream_trainer import newest_checkpoint, remove_old_checkpoints
 from synthenticity.training.train import train
-
-Weights = dict[str, torch.Tensor]
-
-
-def weights(folder: Path) -> Weights:
-    return load_file(folder / "model.safetensors")
-
-
-def same(left: Weights, right: Weights, part: str = "") -> list[bool]:
-    """Say of each tensor whose name begins with `part` whether it is bit-identical."""
-    assert set(left) == set(right)
-    return [torch.equal(left[name], right[name]) for name in left if name.startswith(part)]
 
 
 def starting_weights(config: Config) -> Weights:
@@ -294,41 +284,6 @@ def test_data_longer_than_the_starting_model_reads_are_refused(
 # Interrupted and continued.
 
 
-@pytest.fixture(scope="module")
-def long_run(scorer_config: Config) -> Config:
-    """A run with dropout, accumulation and evaluations between, over several epochs."""
-    return dataclasses.replace(
-        scorer_config,
-        dropout=0.3,
-        init_from_checkpoint=None,
-        gradient_accumulation_steps=2,
-        max_iters=12,
-        eval_interval=5,
-        save_interval=4,
-    )
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(long_run: Config, tmp_path_factory: pytest.TempPathFactory) -> Weights:
-    folder = tmp_path_factory.mktemp("reference") / "run"
-    train(long_run, folder)
-    return weights(folder)
-
-
-@contextmanager
-def stopped_at(step: int) -> Iterator[Any]:
-    """Yield an `on_progress` that sends Ctrl-C at a step's report; check that it did."""
-    fired: list[int] = []
-
-    def watch(progress: TrainProgress) -> None:
-        if progress.step >= step and not fired:
-            fired.append(progress.step)
-            os.kill(os.getpid(), signal.SIGINT)
-
-    yield watch
-    assert fired
-
-
 def test_a_stopped_run_goes_on_to_bit_identical_weights(
     long_run: Config, uninterrupted: Weights, tmp_path: Path
 ) -> None:
@@ -423,19 +378,6 @@ def test_nothing_in_a_run_but_its_resume_state_is_pickled(scorer_path: Path) -> 
 # The live queue.
 
 
-@contextmanager
-def providing(config: Config) -> Iterator[BatchQueue]:
-    """Run a live provider in a thread."""
-    stop = threading.Event()
-    thread = threading.Thread(target=prepare, args=(config,), kwargs={"stop": stop})
-    thread.start()
-    try:
-        yield BatchQueue(config.data_dir)
-    finally:
-        stop.set()
-        thread.join()
-
-
 def test_a_live_queue_gives_each_sequence_to_the_weights_once_also_when_stopped(
     scorer_config: Config, tmp_path: Path
 ) -> None:
@@ -450,18 +392,7 @@ def test_a_live_queue_gives_each_sequence_to_the_weights_once_also_when_stopped(
         assert queue.first_unacknowledged() == step * 4 // 12
         train(live, tmp_path / "run")
         assert queue.first_unacknowledged() == 20 * 4 // 12
-    seen = _seen_by(live, tmp_path)
-    assert all(same(weights(tmp_path / "run"), seen))
-
-
-def _seen_by(live: Config, tmp_path: Path) -> Weights:
-    """Train on the sequences of the stream one after the other, with nothing in between."""
-    whole = dataclasses.replace(live, data_dir=str(tmp_path / "whole"), max_backlog_files=9)
-    with providing(whole) as queue:
-        while len(queue.numbers("train")) < 7:
-            time.sleep(0.01)
-        train(whole, tmp_path / "once")
-    return weights(tmp_path / "once")
+    assert all(same(weights(tmp_path / "run"), seen_in_one_go(live, tmp_path)))
 
 
 def test_nothing_is_let_go_of_before_a_complete_checkpoint_holds_it(
@@ -473,16 +404,60 @@ def test_nothing_is_let_go_of_before_a_complete_checkpoint_holds_it(
     let_go: list[int] = []
     acknowledge = BatchQueue.acknowledge
 
-    def watch(queue: BatchQueue, first: int) -> None:
+    def watch(queue: BatchQueue, first: int, by: str = "") -> None:
         found = newest_checkpoint(tmp_path / "run")
         assert found is not None and first <= found[1]["position"] // 12
         let_go.append(first)
-        acknowledge(queue, first)
+        acknowledge(queue, first, by)
 
     monkeypatch.setattr(BatchQueue, "acknowledge", watch)
     with providing(live):
         train(live, tmp_path / "run")
     assert let_go[-1] == 4 and len(let_go) > 1
+
+
+def test_a_provider_that_is_merely_slower_costs_no_checkpoints(
+    scorer_config: Config, tmp_path: Path
+) -> None:
+    """Checkpoints after iterations 10 and 20 only: eight files ahead are never there."""
+    live = dataclasses.replace(
+        scorer_config,
+        data_dir=str(tmp_path / "live"),
+        max_iters=20,
+        save_interval=10,
+        max_backlog_files=8,
+    )
+    steps: list[int] = []
+
+    def slow(progress: Any) -> None:
+        if progress.split == "train":
+            steps.extend(int(p.name.split("-")[1]) for p in (tmp_path / "run").glob("checkpoint-*"))
+            time.sleep(0.3)
+
+    with providing(live, on_progress=slow):
+        train(live, tmp_path / "run")
+    assert set(steps) <= {10, 20} and 10 in steps
+
+
+def test_a_slow_provider_is_let_go_on_before_a_step_of_several_files(
+    scorer_config: Config, tmp_path: Path
+) -> None:
+    """Two files a step, three in the backlog, which is never full when a step begins."""
+    live = dataclasses.replace(
+        scorer_config,
+        data_dir=str(tmp_path / "live"),
+        gradient_accumulation_steps=6,
+        max_iters=4,
+        wait_seconds=5,
+    )
+
+    def slow(progress: Any) -> None:
+        if progress.split == "train" and not progress.waiting:
+            time.sleep(0.5)
+
+    with providing(live, on_progress=slow) as queue:
+        assert train(live, tmp_path / "run").steps == 4
+        assert queue.first_unacknowledged() == 4 * 2
 
 
 def test_training_waits_for_the_whole_val_set_of_a_starting_provider(
@@ -527,11 +502,11 @@ def test_a_step_that_needs_more_than_the_backlog_is_refused(
         train(config, tmp_path / "run")
 
 
-def test_several_processes_are_refused_until_they_are_supported(
+def test_several_processes_without_a_launcher_are_refused(
     scorer_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ConfigError, match="distributed training is not supported"):
+    with pytest.raises(ConfigError, match=r"LOCAL_RANK is not set\. Start.*torchrun"):
         train(scorer_config, tmp_path / "run")
 
 
@@ -573,7 +548,7 @@ def test_half_saved_checkpoints_push_out_no_complete_one(tmp_path: Path) -> None
         folder.mkdir()
         (folder / "trainer_state.json").write_text("{}", encoding="utf-8")
         if complete:
-            content = json.dumps({"global_step": step, "position": 0})
+            content = json.dumps({**dict.fromkeys(MARKER_KEYS), "global_step": step})
             (folder / "stream.json").write_text(content, encoding="utf-8")
     remove_old_checkpoints(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-4", "checkpoint-8"]
@@ -585,6 +560,8 @@ def test_a_damaged_marker_is_named_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "checkpoint-4" / "stream.json").write_text("{", encoding="utf-8")
     with pytest.raises(ModelError, match=r"checkpoint-4: is damaged .* Remove it"):
         newest_checkpoint(tmp_path)
+    remove_old_checkpoints(tmp_path)  # a run that is going on is not ended by it
+    assert (tmp_path / "checkpoint-4").is_dir()
 
 
 def test_a_run_goes_on_with_the_files_it_began_with_when_a_set_has_grown(
@@ -631,17 +608,53 @@ def test_a_run_that_diverges_is_ended_and_leaves_no_broken_model(
     assert not list((tmp_path / "run").glob("**/model.safetensors"))
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "trainer_state.json"])
+def cut(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def with_a_flipped_bit(content: bytes) -> bytes:
+    """Flip the lowest bit of the last digit, or else of the byte in the middle."""
+    digits = [place for place, byte in enumerate(content) if chr(byte).isdigit()]
+    place = digits[-1] if content[:1] == b"{" else len(content) // 2
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "trainer_state.json", "stream.json"])
+@pytest.mark.parametrize("damage", [cut, with_a_flipped_bit])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_serves(
-    name: str, long_run: Config, uninterrupted: Weights, tmp_path: Path
+    damage: Callable[[bytes], bytes],
+    name: str,
+    long_run: Config,
+    uninterrupted: Weights,
+    tmp_path: Path,
 ) -> None:
     with stopped_at(10) as watch, pytest.raises(KeyboardInterrupt):
         train(long_run, tmp_path / "run", on_progress=watch)
     newest = tmp_path / "run" / "checkpoint-11"
     path = newest / name
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ModelError, match=r"checkpoint-11: is damaged .* Remove it"):
         train(long_run, tmp_path / "run")
     shutil.rmtree(newest)
     train(long_run, tmp_path / "run")
     assert all(same(weights(tmp_path / "run"), uninterrupted))
+
+
+def test_a_second_run_in_one_folder_is_refused(scorer_config: Config, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with (tmp_path / "run" / ".lock").open("a") as file:
+        assert take_lock(file)
+        with pytest.raises(ConfigError, match="another train is at work"):
+            train(scorer_config, tmp_path / "run")
+    assert train(scorer_config, tmp_path / "run").steps == scorer_config.max_iters
+
+
+def test_a_step_is_measured_by_the_backlog_of_the_provider_that_is_there(
+    scorer_config: Config, tmp_path: Path
+) -> None:
+    provider = dataclasses.replace(
+        scorer_config, data_dir=str(tmp_path / "live"), max_backlog_files=2
+    )
+    larger = dataclasses.replace(provider, max_backlog_files=10, gradient_accumulation_steps=6)
+    with providing(provider), pytest.raises(ConfigError, match="the backlog holds 2 files of 12"):
+        train(larger, tmp_path / "run")

@@ -1,6 +1,7 @@
 """The commands that train and use models: train, score, demo."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -43,7 +44,9 @@ def train(
         from synthenticity.providers.process import provider_running
         from synthenticity.training.train import train as run_train
 
-        provider = provider_running(settings) if prepare else nullcontext(lambda: False)
+        first = (os.environ.get("RANK") or "0") == "0"  # of the processes of a distributed run
+        provides = prepare and first
+        provider = provider_running(settings) if provides else nullcontext(lambda: False)
         with provider as raise_if_provider_failed:
             result = run_train(
                 settings,
@@ -52,6 +55,8 @@ def train(
                 on_message=view.message,
                 while_waiting=raise_if_provider_failed,
             )
+    if not first:
+        return GOOD
     if as_json:
         print(json.dumps({"out_dir": str(folder), "steps": result.steps, **result.metrics}))
     else:

@@ -3,7 +3,6 @@
 Each check names both sides and what to do; none loads weights.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,8 @@ from synthenticity.errors import CompatibilityError, ConfigError
 from synthenticity.stream.meta import LIVE, Meta
 from synthenticity.synthesis.checkpoints import resolve_device
 from synthenticity.text.tokenization import load_tokenizer
+from synthenticity.training.checkpoint_files import newest_checkpoint, verify_checkpoint
 from synthenticity.training.model import ModelMode, check_tokenizer, checkpoint_context_length
-from synthenticity.training.stream_trainer import newest_checkpoint
 
 TRAINING_TYPES = {
     ModelMode.LANGUAGE_MODEL: "MLM",
@@ -25,8 +24,10 @@ TRAINING_TYPES = {
 MAY_CHANGE = frozenset(
     {
         "data_dir",
+        "dataloader_num_workers",
         "device",
         "eval_interval",
+        "commit",
         "max_backlog_files",
         "max_iters",
         "report_to",
@@ -43,8 +44,6 @@ A larger `max_iters` stretches the schedule, so the learning rate rises again; t
 
 def check_settings(config: Config, folder: Path) -> None:
     """Refuse settings that this machine or this directory cannot serve."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ConfigError("train: distributed training is not supported yet. Start one process.")
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"out_dir: {folder} is a file. Give a directory.")
     device = resolve_device(config.device)
@@ -90,6 +89,7 @@ def check_continuation(config: Config, folder: Path) -> tuple[Path, dict[str, An
             f"{folder}: holds a run with other settings: {'; '.join(differing)}. "
             "Use another --out_dir, or remove this one."
         )
+    verify_checkpoint(*newest)
     return newest
 
 
@@ -104,7 +104,7 @@ def check_mode(config: Config, meta: Meta) -> None:
         )
 
 
-def check_sizes(config: Config, meta: Meta) -> None:
+def check_sizes(config: Config, meta: Meta, backlog: int) -> None:
     """Refuse data that the settings or the checkpoint to start from do not fit."""
     length = next(c.shape[0] for c in meta.schema.columns if c.name == "input_ids")
     if length != config.block_size:
@@ -124,9 +124,9 @@ def check_sizes(config: Config, meta: Meta) -> None:
                 "larger block_size."
             )
     per_step = config.batch_size * config.gradient_accumulation_steps
-    if meta.kind == LIVE and per_step > (config.max_backlog_files - 1) * meta.rows_per_file:
+    if meta.kind == LIVE and per_step > (backlog - 1) * meta.rows_per_file:
         raise ConfigError(
             f"batch_size: an iteration takes {per_step} sequences, the backlog holds "
-            f"{config.max_backlog_files} files of {meta.rows_per_file}, one of them in use. "
+            f"{backlog} files of {meta.rows_per_file}, one of them in use. "
             "Raise max_backlog_files or batches_per_file."
         )

@@ -6,45 +6,32 @@ a checkpoint: checkpoint on disk, then the position marker, then the acknowledge
 checkpoint without its marker is not one, so each sequence acts on the weights exactly once.
 """
 
-import json
 import math
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
+from torch.nn.parallel import DistributedDataParallel
 from transformers import Trainer, TrainerState
 
 from synthenticity.config import Config
-from synthenticity.durable import flush, write_whole
+from synthenticity.durable import flush
 from synthenticity.errors import ModelError
+from synthenticity.faults import point
 from synthenticity.stream.batch_file import Columns
 from synthenticity.stream.batch_queue import TRAIN
 from synthenticity.stream.dataset_consumer import DatasetConsumer
+from synthenticity.training.checkpoint_files import (
+    SpaceWaiter,
+    flush_folder,
+    mark_position,
+    remove_old_checkpoints,
+)
 from synthenticity.training.objective import Batch, Objective
-
-POSITION_NAME = "stream.json"
-KEPT_CHECKPOINTS = 2
-
-
-class _Stream(IterableDataset[Batch]):
-    """The consumer's batches, without end."""
-
-    def __init__(self, consumer: DatasetConsumer) -> None:
-        self.consumer = consumer
-
-    def __iter__(self) -> Iterator[Batch]:
-        while True:
-            batch = self.consumer.get_batch()
-            if not isinstance(batch, dict):  # (X, Y): the schema's one input and one target
-                batch = dict(zip(self.consumer.columns, batch, strict=True))
-            yield batch
+from synthenticity.training.stopping import SharedFlag
+from synthenticity.training.stream_loader import StreamLoader
 
 
 class StreamTrainer(Trainer):  # type: ignore[misc]
@@ -56,6 +43,8 @@ class StreamTrainer(Trainer):  # type: ignore[misc]
         objective: what is optimised and watched.
         val_data: the whole val set.
         start_step: the global step that the consumer's position belongs to.
+        stop: asks for an orderly stop.
+        disk: writes what must not be lost.
         kwargs: what `transformers.Trainer` takes.
 
     """
@@ -68,8 +57,14 @@ class StreamTrainer(Trainer):  # type: ignore[misc]
         objective: Objective,
         val_data: Columns,
         start_step: int,
+        stop: SharedFlag,
+        disk: SpaceWaiter,
         **kwargs: Any,
     ) -> None:
+        self.stop = stop
+        self.disk = disk
+        self.ranks = disk.ranks
+        self.loader: StreamLoader | None = None
         self.optimizer: Any
         self.control: Any
         self.settings = config
@@ -77,7 +72,7 @@ class StreamTrainer(Trainer):  # type: ignore[misc]
         self.objective = objective
         self.val_data = val_data
         self._origin = consumer.position - start_step * self.rows_per_step
-        super().__init__(train_dataset=_Stream(consumer), eval_dataset=[], **kwargs)
+        super().__init__(eval_dataset=[], **kwargs)
         # The loss is a batch's mean, so accumulated losses are to be averaged, whatever keywords
         # the model's forward takes.
         self.model_accepts_loss_kwargs = False
@@ -91,19 +86,38 @@ class StreamTrainer(Trainer):  # type: ignore[misc]
         """Return the position in the stream of which the weights after a step are made."""
         return self._origin + step * self.rows_per_step
 
-    def get_train_dataloader(self) -> DataLoader[Batch]:
-        """Return the stream as it is: the consumer has cut the batches already.
+    def get_train_dataloader(self) -> StreamLoader:
+        """Return the stream as it is: the consumer has cut the batches, and this rank's share."""
+        self.loader = StreamLoader(
+            self.consumer,
+            workers=self.settings.dataloader_num_workers,
+            stop=self.stop,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+        return self.loader
 
-        The loader has a generator of its own, so that starting it draws nothing from the global
-        one, whose state a resumed run takes from the checkpoint.
-        """
-        return DataLoader(self.train_dataset, batch_size=None, generator=torch.Generator())
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train, and end the data-loading workers however it ends."""
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            if self.loader is not None:
+                self.loader.close()
 
     def compute_loss(
         self, model: Any, inputs: Batch, return_outputs: bool = False, **_kwargs: Any
     ) -> Any:
-        """Return the objective's loss."""
-        loss: Tensor = self.objective.loss(model, inputs)
+        """Return the objective's loss, a mean; the mean over equal shares is that of the whole.
+
+        An objective takes the model apart, but gradients are shared only of what goes through the
+        wrapper's own forward: for the time of a call the model's forward is the loss.
+        """
+        loss: Tensor
+        if isinstance(model, DistributedDataParallel):
+            with _forward_of(model.module, self.objective):
+                loss = model(inputs)
+        else:
+            loss = self.objective.loss(model, inputs)
         return (loss, None) if return_outputs else loss
 
     def create_optimizer(self, model: Any = None) -> Any:
@@ -161,6 +175,8 @@ class StreamTrainer(Trainer):  # type: ignore[misc]
         self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None
     ) -> None:
         """Save weights, configuration and tokenizer; not the pickled training arguments."""
+        if not self.args.should_save:
+            return
         folder = output_dir or self.args.output_dir
         self.model.save_pretrained(folder, state_dict=state_dict)
         if self.processing_class is not None:
@@ -199,22 +215,42 @@ class StreamTrainer(Trainer):  # type: ignore[misc]
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         if not all(bool(p.isfinite().all()) for p in self.model.parameters()):
             self._stop_diverged("model")
-        try:
-            super()._save_checkpoint(model, trial)
-        except (RuntimeError, SafetensorError) as error:  # what the writers make of a full disk
-            raise ModelError(
-                f"{self.args.output_dir}: the checkpoint cannot be written "
-                f"({str(error).splitlines()[0]}). Free space; the same command goes on from the "
-                "checkpoint before."
-            ) from error
         step = self.state.global_step
-        out_dir = Path(self.args.output_dir)
-        folder = out_dir / f"checkpoint-{step}"
+        folder = Path(self.args.output_dir) / f"checkpoint-{step}"
         position = self.position_after(step)
-        _flush_files(folder)
-        mark_position(folder, step, position, self.consumer)
-        self.consumer.acknowledge(position)
-        remove_old_checkpoints(out_dir)
+        what = f"the checkpoint of iteration {step}"
+        point("checkpoint.begun")
+        self.disk.write(what, lambda: self._write_checkpoint(model, trial, folder), half=folder)
+        point("checkpoint.flushed")
+        # `write` is done when all ranks are: only now is everything there that the marker vouches
+        # for, and the first one writes what is not each one's own.
+        self.disk.write(what, lambda: self._mark_checkpoint(folder, step, position))
+        point("checkpoint.marked")
+        self.disk.write(
+            "the acknowledgement",
+            lambda: self._acknowledge(position),
+            folder=self.consumer.queue.directory,
+        )
+        point("checkpoint.acknowledged")
+        if self.ranks.first:
+            remove_old_checkpoints(folder.parent)
+        point("checkpoint.cleaned")
+
+    def _write_checkpoint(self, model: Any, trial: Any, folder: Path) -> None:
+        super()._save_checkpoint(model, trial)
+        point("checkpoint.saved")
+        if self.ranks.first:
+            flush_folder(folder)
+        else:
+            flush(folder / f"rng_state_{self.ranks.rank}.pth")
+
+    def _mark_checkpoint(self, folder: Path, step: int, position: int) -> None:
+        if self.ranks.first:
+            mark_position(folder, step, position, self.consumer)
+
+    def _acknowledge(self, position: int) -> None:
+        if self.ranks.first:
+            self.consumer.acknowledge(position)
 
     def restore(self, checkpoint: Path) -> None:
         """Take the weights and the history of a checkpoint, without a step."""
@@ -224,16 +260,38 @@ class StreamTrainer(Trainer):  # type: ignore[misc]
     def must_let_go(self) -> bool:
         """Whether the provider can only go on after an acknowledgement.
 
-        True when the file after the one in use is not there yet and files behind could be let
-        go of: then a checkpoint is due, so that the provider works while the last file is eaten.
+        True when the file after those of the next step is not there, the backlog's bound keeps the
+        provider from making it, and files behind could be let go of: then a checkpoint is due, so
+        that the provider works while the last file is eaten. (A provider that is merely slower
+        needs no checkpoint; but a step of several files is not interrupted to make one.)
         """
         if self.consumer.rows_per_epoch is not None:
             return False
         queue, per_file = self.consumer.queue, self.consumer.meta.rows_per_file
         position = self.position_after(self.state.global_step)
-        current = position // per_file
         following = (position + self.rows_per_step) // per_file + 1
-        return current > queue.first_unacknowledged() and not queue.path(TRAIN, following).exists()
+        if queue.path(TRAIN, following).exists():
+            return False
+        most = queue.bound(self.settings.max_backlog_files)
+        first = queue.first_unacknowledged()
+        bound = following >= first + most or len(queue.numbers(TRAIN)) >= most
+        return bound and position // per_file > first
+
+
+@contextmanager
+def _forward_of(model: Any, objective: Objective) -> Iterator[None]:
+    """Within, a call of the model takes a batch and returns the objective's loss."""
+    forward = model.forward
+
+    def loss(batch: Batch) -> Tensor:
+        model.forward = forward
+        return objective.loss(model, batch)
+
+    model.forward = loss
+    try:
+        yield
+    finally:
+        model.forward = forward
 
 
 @contextmanager
@@ -247,55 +305,3 @@ def _loading(checkpoint: str | None) -> Iterator[None]:
             f"{checkpoint}: is damaged ({words[0]}). Remove it; training goes on from the "
             "checkpoint before it, or anew."
         ) from error
-
-
-def mark_position(folder: Path, step: int, position: int, consumer: DatasetConsumer) -> None:
-    """Write the marker that makes a checkpoint complete, atomically."""
-    content = {
-        "global_step": step,
-        "position": position,
-        "data_fingerprint": consumer.meta.fingerprint,
-        "files": consumer.files,
-    }
-    write_whole(folder / POSITION_NAME, json.dumps(content))
-    flush(folder.parent)
-
-
-def newest_checkpoint(out_dir: Path) -> tuple[Path, dict[str, Any]] | None:
-    """Return the newest complete checkpoint of a run and its marker, or None."""
-    return next(iter(_complete_checkpoints(out_dir)), None)
-
-
-def _complete_checkpoints(out_dir: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """Return the complete checkpoints with their markers, the newest first.
-
-    Raises:
-        ModelError: a marker is damaged.
-
-    """
-    found = []
-    for marker in out_dir.glob(f"checkpoint-*/{POSITION_NAME}"):
-        try:
-            json.loads((marker.parent / "trainer_state.json").read_text(encoding="utf-8"))
-            content = json.loads(marker.read_text(encoding="utf-8"))
-            found.append((int(content["global_step"]), marker.parent, content))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ModelError(
-                f"{marker.parent}: is damaged ({error}). Remove it; training goes on from the "
-                "checkpoint before it, or anew."
-            ) from None
-    return [(folder, content) for _, folder, content in sorted(found, reverse=True)]
-
-
-def remove_old_checkpoints(out_dir: Path) -> None:
-    """Keep the newest complete checkpoints; incomplete ones never count among them."""
-    kept = [folder for folder, _ in _complete_checkpoints(out_dir)[:KEPT_CHECKPOINTS]]
-    for folder in out_dir.glob("checkpoint-*"):
-        if folder not in kept:
-            shutil.rmtree(folder)
-
-
-def _flush_files(folder: Path) -> None:
-    for path in folder.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())

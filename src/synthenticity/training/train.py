@@ -7,38 +7,38 @@ continued. Run again after any interruption, the same call goes on from the last
 
 import json
 import logging
-import os
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import PrinterCallback, TrainingArguments
+from transformers.integrations import TensorBoardCallback
 from transformers.trainer_utils import set_seed
 
 from synthenticity.config import Config
 from synthenticity.config_file import write_config
-from synthenticity.durable import write_whole
-from synthenticity.errors import CompatibilityError
+from synthenticity.durable import make_folder, take_lock, write_whole
+from synthenticity.errors import CompatibilityError, ConfigError
+from synthenticity.faults import point
 from synthenticity.stream.dataset_consumer import DatasetConsumer
 from synthenticity.stream.meta import Meta
-from synthenticity.synthesis.checkpoints import resolve_device, resolve_dtype
 from synthenticity.text.tokenization import load_tokenizer, tokenizer_fingerprint
+from synthenticity.training.arguments import trainer_arguments
 from synthenticity.training.callbacks import (
+    Curves,
     Flow,
     Freezing,
     Reporting,
     TrainProgress,
-    signals_set,
 )
+from synthenticity.training.checkpoint_files import SpaceWaiter, flush_folder
 from synthenticity.training.checks import (
     check_continuation,
     check_mode,
     check_settings,
     check_sizes,
-    reports,
 )
 from synthenticity.training.loss import MODIFIERS, LossModifiers
 from synthenticity.training.model import (
@@ -47,6 +47,9 @@ from synthenticity.training.model import (
     build_scorer,
 )
 from synthenticity.training.objective import LanguageModelObjective, Objective, ScorerObjective
+from synthenticity.training.ranks import Ranks
+from synthenticity.training.stopping import SharedFlag, signals_set
+from synthenticity.training.stream_loader import worker_deaths_named
 from synthenticity.training.stream_trainer import StreamTrainer
 
 logger = logging.getLogger(__name__)
@@ -84,25 +87,24 @@ def train(
 
     """
     folder = Path(out_dir)
+    ranks = Ranks()
+    if not ranks.first:  # one of them speaks
+        on_progress, on_message = (lambda progress: None), logger.debug
     check_settings(config, folder)
+    arguments = trainer_arguments(config, folder, ranks)
     resumed = check_continuation(config, folder)
-    stop = threading.Event()
-    with signals_set(stop):
-        consumer = DatasetConsumer(
-            config.data_dir,
-            batch_size=config.batch_size,
-            seed=config.seed,
-            wait_seconds=config.wait_seconds,
-            max_files=resumed[1].get("files") if resumed else None,
-            stop=stop,
-            on_wait=on_message,
-            while_waiting=while_waiting,
-        )
+    stop = SharedFlag()
+    disk = SpaceWaiter(
+        folder, pause=config.sleep_seconds, stop=stop, ranks=ranks, on_message=on_message
+    )
+    with signals_set(stop), worker_deaths_named():
+        consumer = _consumer(config, folder, disk, resumed, while_waiting)
         check_mode(config, consumer.meta)
         consumer.choose_columns(OBJECTIVES[ModelMode(config.model_mode)].columns)
-        check_sizes(config, consumer.meta)
-        step, checkpoint = _take_position(consumer, resumed)
-        done = _read_metrics(folder)
+        check_sizes(config, consumer.meta, consumer.queue.bound(config.max_backlog_files))
+        ranks.meet()  # all have read what is there; from here on the first one writes
+        _check_same_data(consumer, resumed)
+        step, done = resumed[1]["global_step"] if resumed else 0, _read_metrics(folder)
         if step >= config.max_iters and done.get("steps") == step:
             return TrainResult(folder, step, done["eval"], already_complete=True)
         if done and step:
@@ -110,50 +112,116 @@ def train(
                 f"Training goes on from iteration {step} to {config.max_iters}; the learning rate "
                 "follows the new, longer schedule."
             )
-        trainer = _build_trainer(
-            config,
-            folder,
-            consumer,
-            start_step=step,
-            stop=stop,
-            on_progress=on_progress,
-            on_message=on_message,
+        _write_settings(config, folder, disk)
+        with _owned(folder, ranks):
+            checkpoint = _take_position(consumer, resumed, disk)
+            trainer = _build_trainer(
+                config, arguments, consumer, disk, start_step=step, on_progress=on_progress
+            )
+            if checkpoint and step >= config.max_iters:  # killed before the model was saved
+                trainer.restore(checkpoint)
+            else:
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            if any(ranks.largest(stop.is_set())):
+                raise KeyboardInterrupt
+            return _finish(trainer, folder)
+
+
+@contextmanager
+def _owned(folder: Path, ranks: Ranks) -> Iterator[None]:
+    """Within, this run alone writes into its folder; the lock ends with the process.
+
+    Raises:
+        ConfigError: another run is at work there.
+
+    """
+    if not ranks.first:
+        yield
+        return
+    with (folder / ".lock").open("a") as file:
+        if not take_lock(file):
+            raise ConfigError(
+                f"out_dir: another train is at work in {folder}. Let it end, or use another "
+                "--out_dir."
+            )
+        yield
+
+
+def _consumer(
+    config: Config,
+    folder: Path,
+    disk: SpaceWaiter,
+    resumed: tuple[Path, dict[str, Any]] | None,
+    while_waiting: Callable[[], bool],
+) -> DatasetConsumer:
+    """Return the consumer of the train split; it waits for a provider that only starts."""
+    return DatasetConsumer(
+        config.data_dir,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        wait_seconds=config.wait_seconds,
+        max_files=resumed[1].get("files") if resumed else None,
+        stop=disk.stop,
+        on_wait=disk.on_message,
+        while_waiting=while_waiting,
+        rank=disk.ranks.rank,
+        world_size=disk.ranks.world_size,
+        name=str(folder.resolve()),
+    )
+
+
+def _check_same_data(
+    consumer: DatasetConsumer, resumed: tuple[Path, dict[str, Any]] | None
+) -> None:
+    if resumed and resumed[1]["data_fingerprint"] != consumer.meta.fingerprint:
+        raise CompatibilityError(
+            f"{resumed[0]}: was trained on other data than {consumer.queue.directory} holds. "
+            "Continue with the same data, or use another --out_dir."
         )
-        if checkpoint and step >= config.max_iters:  # killed before the model was saved
-            trainer.restore(checkpoint)
-        else:
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        if stop.is_set():
-            raise KeyboardInterrupt
-    return _finish(trainer, folder)
 
 
 def _take_position(
-    consumer: DatasetConsumer, resumed: tuple[Path, dict[str, Any]] | None
-) -> tuple[int, Path | None]:
-    """Put the consumer where the checkpoint says, and return its step and folder."""
+    consumer: DatasetConsumer, resumed: tuple[Path, dict[str, Any]] | None, disk: SpaceWaiter
+) -> Path | None:
+    """Put the consumer where the checkpoint says, and return its folder."""
     if resumed is None:
-        return 0, None
+        return None
     folder, marker = resumed
-    if marker["data_fingerprint"] != consumer.meta.fingerprint:
-        raise CompatibilityError(
-            f"{folder}: was trained on other data than {consumer.queue.directory} holds. "
-            "Continue with the same data, or use another --out_dir."
-        )
     consumer.position = int(marker["position"])
-    consumer.acknowledge(consumer.position)  # in case the last run died before it could
-    return int(marker["global_step"]), folder
+
+    def acknowledge() -> None:
+        if not disk.ranks.first:
+            return
+        if consumer.take_back(consumer.position):
+            disk.on_message(
+                f"A checkpoint after {folder.name} was lost; the provider makes the files since "
+                "then again."
+            )
+        consumer.acknowledge(consumer.position)  # in case the last run died before it could
+
+    disk.write("the acknowledgement", acknowledge, folder=consumer.queue.directory)
+    return folder
+
+
+def _write_settings(config: Config, folder: Path, disk: SpaceWaiter) -> None:
+    """Write what a continued run is compared with; no process goes on before it is there."""
+
+    def attempt() -> None:
+        if disk.ranks.first:
+            make_folder(folder)
+            write_config(config, folder / "config.toml")
+
+    disk.write("config.toml", attempt)
 
 
 def _build_trainer(
     config: Config,
-    folder: Path,
+    arguments: TrainingArguments,
     consumer: DatasetConsumer,
+    disk: SpaceWaiter,
     *,
     start_step: int,
-    stop: threading.Event,
     on_progress: Callable[[TrainProgress], None],
-    on_message: Callable[[str], None],
 ) -> StreamTrainer:
     tokenizer = load_tokenizer(Path(config.data_dir) / "tokenizer")
     val = DatasetConsumer(
@@ -163,24 +231,30 @@ def _build_trainer(
         max_files=config.val_files,
         columns=consumer.columns,
         wait_seconds=config.wait_seconds,
-        stop=stop,
-        on_wait=on_message,
+        stop=disk.stop,
+        on_wait=disk.on_message,
         while_waiting=consumer.while_waiting,
     )
     set_seed(config.seed)  # the new weights
-    model, objective = build_model(config, consumer.meta, tokenizer, on_message)
+    model, objective = build_model(config, consumer.meta, tokenizer, disk.on_message)
     trainer = StreamTrainer(
         config=config,
         consumer=consumer,
         objective=objective,
         val_data=val.read_all(),
         start_step=start_step,
+        stop=disk.stop,
+        disk=disk,
         model=model,
-        args=_arguments(config, folder),
+        args=arguments,
         processing_class=tokenizer,
     )
+    if disk.ranks.rank:
+        set_seed(config.seed + disk.ranks.rank)  # a dropout of its own
     trainer.remove_callback(PrinterCallback)
-    for callback in (Freezing(config), Flow(trainer, stop), Reporting(on_progress)):
+    if trainer.pop_callback(TensorBoardCallback) is not None:
+        trainer.add_callback(Curves(disk.on_message))
+    for callback in (Freezing(config), Flow(trainer), Reporting(on_progress)):
         trainer.add_callback(callback)
     return trainer
 
@@ -200,47 +274,16 @@ def build_model(
     return model, LanguageModelObjective(modifiers)
 
 
-def _arguments(config: Config, folder: Path) -> TrainingArguments:
-    os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / "tensorboard")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_config(config, folder / "config.toml")
-    device = resolve_device(config.device)
-    schedule = {"constant": "constant_with_warmup"}.get(config.lr_decay, config.lr_decay)
-    arguments = TrainingArguments(
-        output_dir=str(folder),
-        max_steps=config.max_iters,
-        per_device_train_batch_size=config.batch_size,
-        per_device_eval_batch_size=max(config.batch_size, 32),
-        gradient_accumulation_steps=config.gradient_accumulation_steps,
-        learning_rate=config.learning_rate,
-        lr_scheduler_type=schedule,
-        warmup_steps=config.warmup_iters,
-        weight_decay=config.weight_decay,
-        adam_beta2=0.98,
-        max_grad_norm=config.max_grad_norm,
-        bf16=resolve_dtype(config.dtype, device) == torch.bfloat16,
-        use_cpu=device.type == "cpu",
-        seed=config.seed,
-        ignore_data_skip=True,
-        eval_strategy="steps",
-        eval_steps=config.eval_interval,
-        save_strategy="steps",
-        save_steps=config.save_interval,
-        logging_nan_inf_filter=False,
-        logging_steps=min(10, config.eval_interval),
-        report_to=reports(config),
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        dataloader_pin_memory=device.type == "cuda",
-    )
-    if arguments.n_gpu > 1:
-        arguments._n_gpu = 1  # one device: several are for distributed training
-    return arguments
-
-
 def _finish(trainer: StreamTrainer, folder: Path) -> TrainResult:
     """Save the model where users look for it, and the history of its figures."""
-    trainer.save_model(str(folder))
+
+    def write_model() -> None:
+        trainer.save_model(str(folder))
+        if trainer.ranks.first:  # before metrics.json says that all is done
+            flush_folder(folder)
+
+    trainer.disk.write("the model", write_model)
+    point("model.saved")
     history = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
     last = {
         key.removeprefix("eval_"): value
@@ -256,7 +299,14 @@ def _finish(trainer: StreamTrainer, folder: Path) -> TrainResult:
         "tokenizer": tokenizer_fingerprint(trainer.processing_class),
         "made_with": dict(meta.made_with),
     }
-    write_whole(folder / "metrics.json", json.dumps(content, indent=2, sort_keys=True) + "\n")
+    text = json.dumps(content, indent=2, sort_keys=True) + "\n"
+
+    def write_metrics() -> None:
+        if trainer.ranks.first:
+            write_whole(folder / "metrics.json", text)
+
+    trainer.disk.write("metrics.json", write_metrics)
+    point("metrics.saved")
     return TrainResult(folder, trainer.state.global_step, last)
 
 

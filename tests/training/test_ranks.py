@@ -1,0 +1,108 @@
+"""Several processes train as one, on the same stream, and their number may change."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from faulty import run_with_fault
+from runs import providing, seen_in_one_go, stopped_at, weights
+
+from synthenticity.config import Config
+from synthenticity.config_file import write_config
+from synthenticity.errors import ConfigError
+from synthenticity.training.checkpoint_files import newest_checkpoint
+from synthenticity.training.ranks import Ranks
+from synthenticity.training.train import train
+
+TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+
+
+def eval_losses(folder: Path) -> dict[int, float]:
+    content = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    return {entry["step"]: entry["eval_loss"] for entry in content["history"]}
+
+
+@pytest.mark.parametrize("again", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_two_processes_killed_then_one_then_two_learn_what_one_learns(
+    again: bool, live_run: Config, tmp_path: Path
+) -> None:
+    """On a live queue; without dropout, which each process draws for itself."""
+    config = dataclasses.replace(live_run, dropout=0.0)
+    write_config(config, tmp_path / "c.toml")
+    out = tmp_path / "run"
+    command = ["train", str(tmp_path / "c.toml"), "--out_dir", str(out), "--json"]
+    markers = []
+    with providing(config) as queue:
+        fault = {"point": "checkpoint.flushed", "nth": 3, "fault": "SIGKILL"}
+        done = run_with_fault(command, tmp_path / "fired", **fault, launcher=TWO)
+        assert done.returncode and not (out / "metrics.json").exists()
+        markers.append(newest_checkpoint(out)[1])
+        if again:
+            stop = stopped_at(markers[0]["global_step"] + 5)
+            with stop as watch, pytest.raises(KeyboardInterrupt):
+                train(config, out, on_progress=watch)
+            markers.append(newest_checkpoint(out)[1])
+            assert json.loads(run_by_two(command).stdout)["steps"] == 30  # said once
+        else:
+            train(config, out)
+        markers.append(newest_checkpoint(out)[1])
+        assert queue.first_unacknowledged() == 30 * 8 // 12
+    steps = [marker["global_step"] for marker in markers]
+    assert steps == sorted(set(steps)) and steps[0] > 0 and steps[-1] == 30
+    assert [marker["position"] for marker in markers] == [step * 8 for step in steps]
+    alone, together = seen_in_one_go(config, tmp_path), weights(out)
+    assert all(torch.allclose(together[name], alone[name], atol=1e-5) for name in alone)
+    assert eval_losses(out) == pytest.approx(eval_losses(tmp_path / "once"))
+
+
+def run_by_two(command: list[str]) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, *TWO, "-m", "synthenticity", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_a_batch_that_processes_cannot_share_is_refused(
+    scorer_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"WORLD_SIZE": "3", "RANK": "2", "LOCAL_RANK": "2"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=r"batch_size: 4 .* equally by 3 processes"):
+        train(scorer_config, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"RANK": "3"}, r"RANK is 3 and WORLD_SIZE 1"),
+        ({"RANK": "-1"}, r"RANK is -1"),
+        ({"WORLD_SIZE": "0"}, r"WORLD_SIZE 0"),
+        ({"WORLD_SIZE": "two"}, r"WORLD_SIZE is 'two', which is no number"),
+    ],
+)
+def test_variables_of_a_launcher_that_do_not_fit_are_refused(
+    variables: dict[str, str],
+    said: str,
+    scorer_config: Config,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=said):
+        train(scorer_config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "")
+    monkeypatch.setenv("RANK", "")
+    assert (Ranks().world_size, Ranks().rank) == (1, 0)
