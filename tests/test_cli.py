@@ -227,6 +227,9 @@ def test_unknown_provider_lists_the_known_ones(
         ["fly"],
         ["inspect", "none"],
         ["validate", "none"],
+        ["validate", "none", "--repair"],
+        ["status"],
+        ["status", "none"],
         ["score", "none", "none.txt"],
         ["demo", "--budget", "huge"],
         ["prepare", "none.toml", "--files", "many"],
@@ -328,7 +331,7 @@ def test_inspect_and_validate_answer_in_words_and_in_json(
     assert cli.run(["inspect", scorer_config.data_dir, "--json", "--count", "2"]) == cli.GOOD
     assert len(json.loads(capsys.readouterr().out)["samples"]) == 2
     assert cli.run(["validate", scorer_config.data_dir]) == cli.GOOD
-    assert capsys.readouterr().out.count("ok  ") == 4
+    assert capsys.readouterr().out.count("ok  ") == 5
     assert cli.run(["validate", scorer_config.data_dir, "--json"]) == cli.GOOD
     assert all(check["passed"] for check in json.loads(capsys.readouterr().out))
 
@@ -342,6 +345,64 @@ def test_validate_fails_with_exit_code_one(
     capsys.readouterr()
     assert cli.run(["validate", str(tmp_path / "data")]) == cli.CHECK_FAILED
     assert "FAIL" in capsys.readouterr().out
+
+
+def test_validate_makes_files_again_and_repairs(
+    config_file: Make, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = str(tmp_path / "data")
+    assert cli.run(["prepare", config_file(), "--files", "2", "--json"]) == cli.GOOD
+    assert cli.run(["validate", folder, "--remake", "3", "--seed", "1"]) == cli.GOOD
+    assert "3 files made again are the same, byte for byte" in capsys.readouterr().out
+    temporary = tmp_path / "data" / ".queue" / ".announced.json.[1]"  # no markup, either
+    temporary.touch()
+    assert cli.run(["validate", folder]) == cli.CHECK_FAILED
+    said = capsys.readouterr().out
+    assert said.count("FAIL") == 1 and f"{temporary}: stale temporary" in said
+    assert cli.run(["validate", folder, "--repair"]) == cli.GOOD
+    assert f"removed {temporary}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("options", [["--repair"], ["--remake", 1]])
+def test_only_directories_are_repaired_and_made_again(
+    options: list[object], config_file: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "is no directory" in complaint(capsys, "validate", config_file(), *options)
+
+
+def test_the_seed_of_validate_is_the_configs_without_remake(
+    scorer_config: Config, config_file: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "seed: -3 is outside" in complaint(capsys, "validate", config_file(), "--seed", -3)
+    assert "--seed: a directory" in complaint(
+        capsys, "validate", scorer_config.data_dir, "--seed", 3
+    )
+
+
+def test_status_answers_in_words_and_in_json(
+    scorer_config: Config, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert cli.run(["status", scorer_config.data_dir]) == cli.GOOD
+    said = capsys.readouterr().out
+    assert "train 3" in said and said.splitlines()[-1] == "complete"
+    assert cli.run(["status", scorer_config.data_dir, "--json"]) == cli.GOOD
+    now = json.loads(capsys.readouterr().out)
+    assert now["files"] == {"train": 3, "val": 3, "test": 3} and now["who_waits"] == "complete"
+    assert "no meta.json" in complaint(capsys, "status", tmp_path)
+
+
+@pytest.mark.parametrize("form", [["--json"], []])
+def test_status_goes_on_looking_until_ctrl_c(form: list[str], scorer_config: Config) -> None:
+    command = [sys.executable, "-m", "synthenticity", "status", scorer_config.data_dir, "--watch"]
+    process = subprocess.Popen([*command, *form], stdout=-1, stderr=-1, text=True)
+    looks = [process.stdout.readline() for _ in range(2)]
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == cli.INTERRUPTED and "Traceback" not in said
+    if form:
+        assert [json.loads(look)["who_waits"] for look in looks] == ["complete"] * 2
+    else:
+        assert looks == ["complete\n"] * 2
 
 
 def test_train_says_how_to_start_a_provider_when_none_runs(

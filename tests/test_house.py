@@ -12,7 +12,8 @@ import synthenticity
 SOURCE = Path(synthenticity.__file__).parent
 LAYERS = [
     {"errors"},
-    {"seeding", "metrics", "settings", "durable", "data_card"},
+    {"seeding", "metrics", "settings", "faults", "data_card"},
+    {"durable", "workers"},
     {"recipe"},
     {"config"},
     {"config_file"},
@@ -24,10 +25,12 @@ LAYERS = [
     {"scoring"},
     {"evaluation"},
     {"records"},
+    {"remake"},
     {"validation", "inspection"},
     {"demo"},
     {"display"},
     {"terminal"},
+    {"samples", "queue_view"},
     {"cli"},
     {"__main__"},
 ]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from synthenticity.display import heat_text, label_legend, labelled_text
-from synthenticity.providers.prepare import PrepareProgress
+from synthenticity.display import figures_table, heat_text, label_legend, labelled_text
+from synthenticity.providers.run import PrepareProgress
 from synthenticity.stream.summary import StreamSummary
 from synthenticity.terminal import DemoView, PrepareView, TrainView
 from synthenticity.training.callbacks import TrainProgress
@@ -56,6 +56,16 @@ def test_prepare_shows_the_backlog_of_a_live_queue_and_that_it_waits() -> None:
     assert "backlog" in text and "waiting" in text and "time left" not in text
 
 
+@pytest.mark.parametrize("on_terminal", [True, False])
+def test_prepare_says_once_that_the_disk_is_full(on_terminal: bool) -> None:
+    console = Console(force_terminal=on_terminal, width=100)
+    with console.capture() as capture, PrepareView(console) as view:
+        for _ in range(3):
+            view.update(progress(waiting=True, reason="The disk of data is full."))
+        view.update(progress())
+    assert capture.get().count("The disk of data is full.") == 1
+
+
 def test_training_shows_iteration_time_left_loss_and_evaluation() -> None:
     with TrainView(terminal()) as view:
         view.update(TrainProgress(10, 100, {"loss": 0.75}))
@@ -102,4 +112,6 @@ def test_text_that_looks_like_markup_is_shown_as_it_is(value: str) -> None:
     console = terminal()
     with console.capture() as capture:
         console.print(labelled_text([value], [2]))
-    assert value in capture.get()
+        console.print(figures_table(f"in {value}", {f"a {value}": f"is {value}"}))
+    text = capture.get()
+    assert text.count(value) == 4 and all(f"{word} {value}" in text for word in ("in", "a", "is"))

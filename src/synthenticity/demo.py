@@ -24,7 +24,8 @@ from synthenticity.evaluation.baselines import MeanBaseline, NgramRidgeBaseline
 from synthenticity.evaluation.evaluate import Predictions, evaluate_baseline, predict, texts_of
 from synthenticity.evaluation.report import HeatSample, ReportData, write_report
 from synthenticity.providers.base import find_provider
-from synthenticity.providers.prepare import PrepareProgress, prepare
+from synthenticity.providers.prepare import prepare
+from synthenticity.providers.run import PrepareProgress
 from synthenticity.stream.batch_file import Columns
 from synthenticity.stream.dataset_consumer import DatasetConsumer
 from synthenticity.text.tokenization import load_tokenizer

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
-from synthenticity.synthesis.synthetic_generation import LABEL_NAMES
+from synthenticity.synthesis.token_labels import LABEL_NAMES
 
 LABEL_STYLES = {
     0: "",
@@ -82,12 +82,12 @@ def histogram_line(counts: Sequence[int]) -> str:
 
 
 def figures_table(title: str, figures: Mapping[str, Any]) -> Table:
-    """Return a two-column table of names and figures."""
-    table = Table(title=title, show_header=False, title_justify="left")
+    """Return a two-column table of names and figures; nothing in them is read as markup."""
+    table = Table(title=Text(title), show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column(justify="right")
     for name, value in figures.items():
-        table.add_row(name.replace("_", " "), format_figure(value))
+        table.add_row(Text(name.replace("_", " ")), Text(format_figure(value)))
     return table
 
 

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 
 from synthenticity.errors import ConfigError, QueueError
+from synthenticity.stream.audit import SPLITS
 from synthenticity.stream.batch_queue import BatchQueue
+from synthenticity.stream.status import described
 from synthenticity.stream.summary import summarize
 from synthenticity.synthesis.spelling import Spelling
-from synthenticity.synthesis.synthetic_generation import LABEL_NAMES
+from synthenticity.synthesis.token_labels import LABEL_NAMES
 from synthenticity.text.tokenization import load_tokenizer
 
 
@@ -49,13 +51,8 @@ def inspect_directory(
     if count < 1 or seed < 0:
         raise ConfigError(f"count: {count} and seed: {seed} must be at least 1 and 0.")
     queue = BatchQueue(directory)
-    meta = queue.meta()
-    if meta is None:
-        raise QueueError(
-            f"{directory}: holds no batch files (no meta.json). Make some: "
-            "synthenticity prepare CONFIG --out-dir DIR"
-        )
-    splits = [name for name in ("train", "val", "test") if queue.numbers(name)]
+    meta = described(queue)
+    splits = [name for name in SPLITS if queue.numbers(name)]
     if split not in splits:
         raise QueueError(
             f"{directory}: has no {split} files; it has {', '.join(splits) or 'none'}."

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -20,14 +20,10 @@ from synthenticity.display import (
     heat_legend,
     heat_text,
     histogram_line,
-    label_legend,
-    labelled_text,
 )
-from synthenticity.synthesis.synthetic_generation import LABEL_NAMES
 
 if TYPE_CHECKING:
-    from synthenticity.inspection import Inspection
-    from synthenticity.providers.prepare import PrepareProgress
+    from synthenticity.providers.run import PrepareProgress
     from synthenticity.records.run import FillProgress, FillResult
     from synthenticity.training.callbacks import TrainProgress
     from synthenticity.training.train import TrainResult
@@ -35,7 +31,7 @@ if TYPE_CHECKING:
 PLAIN_SECONDS = 10.0
 
 
-class _View:
+class View:
     """A live display on a terminal, or a line every ten seconds elsewhere."""
 
     def __init__(self, console: Console) -> None:
@@ -69,19 +65,24 @@ class _View:
             self.console.print(line, markup=False)
 
 
-class PrepareView(_View):
+class PrepareView(View):
     """Files, rates, backlog, time left and the histogram of what is made."""
 
     _waiting = False
+    _reason = ""
 
     def update(self, progress: "PrepareProgress") -> None:
         """Draw the state of a provider."""
+        if progress.reason and progress.reason != self._reason:
+            self.message(progress.reason)
+        self._reason = progress.reason
+        waits = "(waiting)" if progress.reason else "(backlog full, waiting)"
         seconds = max(progress.seconds, 1e-9)
         rate = progress.sequences_made / seconds
         figures: dict[str, Any] = {
             "files": str(progress.files_made)
             + (f" of {progress.files_wanted}" if progress.files_wanted is not None else ""),
-            "split": progress.split + (" (backlog full, waiting)" if progress.waiting else ""),
+            "split": progress.split + f" {waits}" * progress.waiting,
             "samples/s": rate,
             "tokens/s": progress.tokens_made / seconds,
         }
@@ -117,7 +118,7 @@ class PrepareView(_View):
         return figures_table(title, figures)
 
 
-class FillView(_View):
+class FillView(View):
     """Documents, rates and how many could not be used."""
 
     def update(self, progress: "FillProgress") -> None:
@@ -155,7 +156,7 @@ class FillView(_View):
         return figures_table("filled", figures)
 
 
-class TrainView(_View):
+class TrainView(View):
     """The step, the loss and the last evaluation."""
 
     def __init__(self, console: Console) -> None:
@@ -195,7 +196,7 @@ class TrainView(_View):
         return figures_table(title or "trained", {**figures, **result.metrics})
 
 
-class DemoView(_View):
+class DemoView(View):
     """The stages of the demo, each with what it does now."""
 
     def __init__(self, console: Console) -> None:
@@ -257,49 +258,6 @@ def sample_text(sample: dict[str, Any]) -> Text:
     starts = np.arange(len(sample["text"]))
     offsets = np.stack([starts, starts + 1], axis=1)
     return heat_text(sample["text"], offsets, np.array(sample["probabilities"]))
-
-
-def print_inspection(console: Console, found: "Inspection") -> None:
-    """Print samples coloured by label, and the figures of every split."""
-    meta = found.meta
-    console.print(f"{meta['dataset_name']} ({meta['training_type']}), {meta['kind']}", markup=False)
-    for sample in found.samples:
-        facts = "  ".join(f"{key}={format_figure(value)}" for key, value in sample.facts.items())
-        console.print()
-        console.print(Text(facts, "bold"))
-        parts: Group = Group(
-            Text("original", "underline"),
-            labelled_text(sample.original, [0] * len(sample.original)),
-            Text(found.final_title, "underline"),
-            labelled_text(sample.final, sample.labels),
-        )
-        console.print(parts)
-    console.print()
-    console.print(label_legend(found.label_names))
-    for split, figures in found.statistics.items():
-        console.print(PrepareView.summary_table(split, figures))
-
-
-def print_filled(console: Console, records: list[dict[str, Any]]) -> None:
-    """Print filled documents, the written stretches coloured by label, or in brackets."""
-    marks = ("", "") if console.color_system else ("[[", "]]")
-    for record in records:
-        text, cursor = record["text"], 0
-        pieces: list[str] = []
-        labels: list[int] = []
-        for span in record["spans"]:
-            start, end = span["start"], span["end"]
-            pieces += [text[cursor:start], text[start:end].join(marks)]
-            labels += [0, 1 if span["label"] == LABEL_NAMES[1] else 2]
-            cursor = end
-        console.print()
-        facts = {
-            key: format_figure(record[key]) for key in ("id", "recipe", "synthenticity", "mlm")
-        }
-        console.print(Text("  ".join(f"{key}={value}" for key, value in facts.items()), "bold"))
-        console.print(labelled_text([*pieces, text[cursor:]], [*labels, 0]))
-    console.print()
-    console.print(label_legend({label: LABEL_NAMES[label] for label in (0, 1, 2)}))
 
 
 def format_seconds(seconds: float) -> str:

@@ -1,17 +1,20 @@
-"""`validate`: the plan's four checks, as a command and a function.
+"""`validate`: the plan's four checks and two more, as a command and a function.
 
 1. the filling model loads and predicts masked tokens better than chance;
 2. targets recomputed from the token labels equal the stored ones, at several ratios;
 3. every file obeys the schema and its identity;
-4. ten training steps run and lower the loss.
+4. ten training steps run and lower the loss;
+5. the directory holds what it should and nothing else;
+6. if asked for, some files made again are the same, byte for byte.
 
-A config is checked on data made for the occasion in a temporary directory; a directory is
-checked as it is.
+A damaged file fails the third check, and the others pass over it. A config is checked on data made
+for the occasion in a temporary directory; a directory is checked as it is.
 """
 
 import dataclasses
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +23,13 @@ import numpy as np
 
 from synthenticity.config import Config
 from synthenticity.config_file import load_config
-from synthenticity.errors import QueueError, SynthenticityError
+from synthenticity.errors import BatchFileError, ConfigError, SynthenticityError
+from synthenticity.remake import remake_files
+from synthenticity.stream.audit import QUARANTINE, SPLITS, Audit, Finding, audit, repair_queue
 from synthenticity.stream.batch_file import Columns
 from synthenticity.stream.batch_queue import BatchQueue
-from synthenticity.stream.meta import Meta
+from synthenticity.stream.meta import LIVE, Meta
+from synthenticity.stream.status import described
 
 TRAINING_STEPS = 10
 CHECKED_MASK_SHARE = 0.15
@@ -39,16 +45,35 @@ class Check:
     detail: str
 
 
-def validate(target: str | Path, config: Config | None = None) -> list[Check]:
+def validate(
+    target: str | Path,
+    config: Config | None = None,
+    *,
+    remake: int = 0,
+    seed: int = 0,
+    repair: bool = False,
+) -> list[Check]:
     """Check a config file or a directory of batch files; a failed check is a result, no error.
+
+    Args:
+        target: the config file or the directory.
+        config: the settings, in place of those of a config file.
+        remake: make so many files of a directory again and compare them.
+        seed: chooses these files.
+        repair: remove from a directory what is left over, and quarantine what is damaged.
 
     Raises:
         SynthenticityError: the target cannot be checked at all (missing, not a config, ...).
 
     """
     path = Path(target)
+    if remake < 0 or seed < 0:
+        raise ConfigError(f"remake: {remake} files and seed: {seed} must not be negative.")
     if path.is_dir():
-        return validate_directory(path)
+        return validate_directory(path, remake=remake, seed=seed, repair=repair)
+    if remake or repair:
+        option = "repair" if repair else "remake"
+        raise ConfigError(f"{option}: {path} is no directory. Give a directory of batch files.")
     return validate_config(config or load_config(path))
 
 
@@ -62,22 +87,53 @@ def validate_config(config: Config) -> list[Check]:
         return validate_directory(Path(directory))
 
 
-def validate_directory(directory: Path) -> list[Check]:
+def validate_directory(
+    directory: Path, *, remake: int = 0, seed: int = 0, repair: bool = False
+) -> list[Check]:
     """Check the files of a directory, and train ten steps on them."""
-    queue = BatchQueue(directory)
-    meta = queue.meta()
-    if meta is None:
-        raise QueueError(f"{directory}: holds no batch files (no meta.json).")
+    meta = described(BatchQueue(directory))
     config = load_config(directory / "config.toml")
-    checks: list[tuple[str, Callable[[], str]]] = [
-        ("the filling model predicts better than chance", lambda: _check_mlm(config)),
-        ("targets equal those recomputed from the labels", lambda: _check_targets(queue, meta)),
-        ("files obey the schema and their identity", lambda: _check_files(queue, meta)),
-        ("ten training steps lower the loss", lambda: _check_training(config, queue, meta)),
+    queue = BatchQueue(directory, commit=config.commit)
+    repaired = _repaired(queue, meta) if repair else []
+    found = audit(queue, meta)
+    checks: list[tuple[str, bool, Callable[[], str]]] = [
+        (
+            "the filling model predicts better than chance",
+            meta.task["dataset_name"] == "sequence_scorer",
+            lambda: _check_mlm(config),
+        ),
+        (
+            "targets equal those recomputed from the labels",
+            "token_labels" in meta.schema.names(),
+            lambda: _check_targets(queue, meta),
+        ),
+        (
+            "files obey the schema and their identity",
+            True,
+            lambda: _check_files(queue, meta, found),
+        ),
+        (
+            "ten training steps lower the loss",
+            True,
+            lambda: _check_training(config, queue, meta),
+        ),
+        (
+            "the directory holds what it should and nothing else",
+            True,
+            lambda: _check_directory(queue, found),
+        ),
+        (
+            "files made again are the same, byte for byte",
+            remake > 0,
+            lambda: _check_remake(config, queue, meta, remake, seed),
+        ),
     ]
-    has_truth = "token_labels" in meta.schema.names()
-    apply = [meta.task["dataset_name"] == "sequence_scorer", has_truth, True, True]
-    return [_run(*check) for check, applies in zip(checks, apply, strict=True) if applies]
+    return repaired + [_run(name, check) for name, applies, check in checks if applies]
+
+
+def _repaired(queue: BatchQueue, meta: Meta) -> list[Check]:
+    done = repair_queue(queue, meta)
+    return [Check("what can be repaired is", True, _listed(done) or "nothing to repair")]
 
 
 def _run(name: str, check: Callable[[], str]) -> Check:
@@ -143,11 +199,11 @@ def _check_targets(queue: BatchQueue, meta: Meta) -> str:
         _check_originals(path, columns)
         if tokenizer is not None:
             _check_texts(path, columns, tokenizer)
-        worst = max(worst, *(float(error.max()) for error in errors))
+        worst = float(np.max([worst, *(error.max() for error in errors)]))  # NaN if any is
         count += len(true)
         levels |= set(np.floor(true * 10).astype(int).tolist())
     report = f"{count} sequences over {len(levels)} tenths of the range, largest error {worst:.1e}"
-    if worst > 1e-6:
+    if not worst <= 1e-6:
         raise _CheckFailedError(report)
     return report
 
@@ -178,28 +234,50 @@ def _check_texts(path: Path, columns: Columns, tokenizer: Any) -> None:
             raise _CheckFailedError(f"{path}: input_ids are not what the tokenizer makes of text")
 
 
-def _check_files(queue: BatchQueue, meta: Meta) -> str:
-    count = 0
-    for path, columns in _all_files(queue, meta):
-        try:
-            rows = meta.schema.check(columns)
-        except ValueError as error:
-            raise _CheckFailedError(f"{path}: {error}") from None
-        if rows != meta.rows_per_file:
-            raise _CheckFailedError(f"{path}: {rows} rows, meta.json says {meta.rows_per_file}")
-        count += 1
-    if not count:
+def _check_files(queue: BatchQueue, meta: Meta, found: Audit) -> str:
+    bad = [finding for finding in found.findings if finding.repair == QUARANTINE]
+    if bad:
+        raise _CheckFailedError(_listed(bad))
+    if not found.files_verified and not (meta.kind == LIVE and queue.streaming()):
         raise _CheckFailedError("there are no files")
-    return f"{count} files read and verified"
+    return f"{found.files_verified} files read and verified"
+
+
+def _check_directory(queue: BatchQueue, found: Audit) -> str:
+    wrong = [finding for finding in found.findings if finding.repair != QUARANTINE]
+    if wrong:
+        raise _CheckFailedError(_listed(wrong))
+    owner = queue.owner()
+    return "a provider is at work" if owner is not None and owner.alive else "nothing else found"
+
+
+def _listed(items: Sequence[str | Finding]) -> str:
+    """Return one item as it is, several each on a line of its own."""
+    lines = [str(item) for item in items]
+    return lines[0] if len(lines) == 1 else "".join(f"\n     {line}" for line in lines)
+
+
+def _check_remake(config: Config, queue: BatchQueue, meta: Meta, files: int, seed: int) -> str:
+    made = remake_files(config, queue, meta, files=files, seed=seed)
+    if made.differing:
+        raise _CheckFailedError(
+            f"{len(made.differing)} of {made.files} differ: {_listed(made.differing)}\n     "
+            "Another machine, another number of threads or other versions of the libraries may "
+            "round otherwise; this machine, with the same of each, must not."
+        )
+    if not made.files:
+        raise _CheckFailedError("there are no files")
+    return f"{made.files} files made again are the same, byte for byte"
 
 
 def _all_files(queue: BatchQueue, meta: Meta) -> Iterator[tuple[Path, Columns]]:
-    """Read and verify file after file; those consumed meanwhile are passed over."""
-    for split in ("train", "val", "test"):
+    """Read the good files, one after the other; those consumed meanwhile are passed over."""
+    for split in SPLITS:
         for number in queue.numbers(split):
-            file = queue.look_at(split, number)
-            if file is not None:
-                yield queue.path(split, number), file.columns
+            with suppress(BatchFileError, OSError):
+                file = queue.look_at(split, number)
+                if file is not None:
+                    yield queue.path(split, number), file.columns
 
 
 def _check_training(config: Config, queue: BatchQueue, meta: Meta) -> str:

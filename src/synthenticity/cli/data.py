@@ -1,4 +1,4 @@
-"""The commands that make and look at data: prepare, fill, inspect, validate."""
+"""The commands that make data: prepare, fill."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from synthenticity.cli.app import (
-    CHECK_FAILED,
     GOOD,
     ConfigPath,
     Json,
@@ -34,6 +33,10 @@ def prepare(
         str | None, Parameter(name="--license", help="Of the texts, for the data card.")
     ] = None,
     splits: Annotated[str, Parameter(help="Splits of a finite set.")] = "train,val",
+    workers: Annotated[int, Parameter(help="Processes; 0 or 1: this one makes the files.")] = 0,
+    devices: Annotated[
+        str, Parameter(help="Of the workers, for example cuda:0,cuda:1; alone, one worker each.")
+    ] = "",
     as_child: Annotated[bool, Parameter(show=False, negative="")] = False,
     as_json: Json = False,
     **overrides: Overrides,
@@ -64,6 +67,8 @@ def prepare(
                 samples=samples,
                 licence=licence,
                 splits=[name.strip() for name in splits.split(",")],
+                workers=workers,
+                devices=[name.strip() for name in devices.split(",")] if devices else (),
                 on_progress=view.update,
                 on_end=summaries.append,
                 stop=set_when_parent_ends() if as_child else None,
@@ -113,7 +118,8 @@ def fill(
     with quiet_libraries():
         from synthenticity.records.fill import explore as run_explore
         from synthenticity.records.run import fill_corpus
-        from synthenticity.terminal import FillView, print_filled
+        from synthenticity.samples import print_filled
+        from synthenticity.terminal import FillView
 
         if out is None:
             records = run_explore(settings, explore or 0, batch_size=batch_size)
@@ -157,54 +163,3 @@ def _fill_overrides(
             raise wrong
         named["mask_probability_range"] = f"{low},{high}"
     return {**overrides, **named}
-
-
-@app.command
-def inspect(
-    directory: Annotated[Path, Parameter(help="A directory of batch files.")],
-    *,
-    count: Annotated[int, Parameter(help="Samples to show.")] = 3,
-    split: Annotated[str, Parameter(help="train, val or test.")] = "val",
-    seed: Annotated[int, Parameter(help="Chooses the samples.")] = 0,
-    as_json: Json = False,
-) -> int:
-    """Show samples before training: original and filled text, coloured by label, and figures."""
-    with quiet_libraries():
-        from synthenticity.inspection import inspect_directory
-
-        found = inspect_directory(directory, count=count, split=split, seed=seed)
-    if as_json:
-        samples = [vars(sample) for sample in found.samples]
-        print(json.dumps({"samples": samples, "statistics": found.statistics}))
-        return GOOD
-    from synthenticity.terminal import print_inspection
-
-    print_inspection(console_for(), found)
-    return GOOD
-
-
-@app.command
-def validate(
-    target: Annotated[Path, Parameter(help="A config file, or a directory of batch files.")],
-    *,
-    as_json: Json = False,
-    **overrides: Overrides,
-) -> int:
-    """Check that the model fills, the targets are true, the files are whole and training learns."""
-    with quiet_libraries():
-        from synthenticity.validation import validate as run_validate
-
-        if target.is_dir() and overrides:
-            raise ConfigError(
-                f"--{next(iter(overrides))}: a directory is checked with the settings it was made "
-                "with. Give options with a config file only."
-            )
-        settings = None if target.is_dir() else load_settings(target, overrides)
-        checks = run_validate(target, settings)
-    if as_json:
-        print(json.dumps([vars(check) for check in checks]))
-    else:
-        for check in checks:
-            mark = "[green]ok  [/green]" if check.passed else "[red]FAIL[/red]"
-            console_for().print(f"{mark} {check.name}: {check.detail}")
-    return GOOD if all(check.passed for check in checks) else CHECK_FAILED

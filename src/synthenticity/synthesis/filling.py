@@ -21,11 +21,8 @@ from synthenticity.synthesis.filling_model import FillingModel, load_filling_mod
 from synthenticity.synthesis.masking import UNIT_PATTERNS, choose_recipes, mask_rows
 from synthenticity.synthesis.spelling import TokenizedText
 from synthenticity.synthesis.splicing import Span, splice
-from synthenticity.synthesis.synthetic_generation import (
-    REPLACED_TOKEN,
-    RESTORED_TOKEN,
-    fraction_labelled,
-)
+from synthenticity.synthesis.synthetic_generation import fraction_labelled
+from synthenticity.synthesis.token_labels import REPLACED_TOKEN, RESTORED_TOKEN
 from synthenticity.synthesis.window_batches import FillingModelInUse, MaskedText, write_masked
 from synthenticity.text.reading import Document, Rejected
 from synthenticity.text.tokenization import tokenizer_fingerprint

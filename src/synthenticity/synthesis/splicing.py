@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthenticity.synthesis.spelling import Spelling, TokenizedText
-from synthenticity.synthesis.synthetic_generation import (
+from synthenticity.synthesis.token_labels import (
     NOT_COUNTED,
     ORIGINAL_TOKEN,
     REPLACED_TOKEN,

@@ -13,14 +13,12 @@ from numpy.typing import NDArray
 from synthenticity.synthesis.filling_model import FillingModel
 from synthenticity.synthesis.masking import MASKED, RANDOM, apply_bert_style_corruption
 from synthenticity.synthesis.sampling import draw_sequence_keys
-
-ORIGINAL_TOKEN, RESTORED_TOKEN, REPLACED_TOKEN, RANDOM_TOKEN, NOT_COUNTED = 0, 1, 2, 3, -100
-LABEL_NAMES = {
-    ORIGINAL_TOKEN: "original",
-    RESTORED_TOKEN: "restored",
-    REPLACED_TOKEN: "replaced",
-    RANDOM_TOKEN: "random",
-}
+from synthenticity.synthesis.token_labels import (
+    NOT_COUNTED,
+    RANDOM_TOKEN,
+    REPLACED_TOKEN,
+    RESTORED_TOKEN,
+)
 
 
 @dataclass(frozen=True)
