@@ -29,6 +29,8 @@ def test_links_and_named_files_exist(page: Path) -> None:
     named = re.findall(r"(?:^|[\s`(])((?:configs|benchmarks|docs|examples|tests)/[\w./]+\w)", text)
     missing = [link for link in links if not (page.parent / link).exists()]
     missing += [name for name in named if not (ROOT / name).exists()]
+    tests = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    missing += [name for name in re.findall(r"test_\w+\.py", text) if name not in tests]
     assert missing == []
 
 
