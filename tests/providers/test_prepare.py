@@ -368,3 +368,25 @@ def test_a_wrong_number_of_samples_is_refused(
     with pytest.raises(ConfigError, match=words):
         prepare(scorer_config, tmp_path / "set", **asked)
     assert not (tmp_path / "set").exists()
+
+
+@pytest.mark.parametrize("name", ["README.md", "config.toml", "train/notes.txt"])
+def test_files_of_other_people_are_not_replaced(
+    name: str, scorer_config: Config, tmp_path: Path
+) -> None:
+    theirs = tmp_path / "project" / name
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("mine", encoding="utf-8")
+    with pytest.raises(
+        ConfigError, match=f"holds {name.split('/', maxsplit=1)[0]}, which prepare did not"
+    ):
+        prepare(scorer_config, tmp_path / "project", files=1)
+    assert [path for path in (tmp_path / "project").rglob("*") if path.is_file()] == [theirs]
+    assert theirs.read_text(encoding="utf-8") == "mine"
+
+
+def test_what_a_killed_start_left_is_ours(scorer_config: Config, tmp_path: Path) -> None:
+    prepare(scorer_config, tmp_path / "d", files=1)
+    (tmp_path / "d" / "meta.json").unlink()
+    assert (tmp_path / "d" / "config.toml").exists()
+    assert prepare(scorer_config, tmp_path / "d", files=1)["files_made"] == 0

@@ -25,7 +25,7 @@ from synthenticity.durable import flush, flush_names, is_full, write_whole
 from synthenticity.errors import ConfigError, QueueError
 from synthenticity.providers.base import DataProviderBase, find_provider
 from synthenticity.providers.card import finite_set_card
-from synthenticity.providers.making import FileMaker, Name, find_places
+from synthenticity.providers.making import FileMaker, Name, Places, find_places
 from synthenticity.providers.run import PrepareProgress, Run
 from synthenticity.stream.batch_queue import TRAIN, BatchQueue
 from synthenticity.stream.meta import FINITE, LIVE, Meta
@@ -38,6 +38,11 @@ SPLITS = ("train", "val")
 NO_SPACE = os.strerror(errno.ENOSPC)
 """What the tokenizers library says of a full disk, in an error of no type."""
 KNOWN_SPLITS = ("train", "val", "test")
+OUR_NAMES = (
+    *("README.md", "config.toml", "summary.json", "tensorboard", "tokenizer", "quarantine"),
+    *KNOWN_SPLITS,
+)
+"""What `prepare` writes into a directory, beside `meta.json` and `.queue/`."""
 
 
 def prepare(
@@ -87,22 +92,13 @@ def prepare(
     files = _files_asked_for(config, files, samples)
     _check_splits(splits)
     places = find_places(config, workers, devices)
-    if provider is not None and places.workers:
-        raise ConfigError(
-            "provider: workers cannot share it. Register it under an entry point and name it in "
-            "dataset, or leave out workers."
-        )
-    if files is None and places.workers > config.max_backlog_files:
-        logger.warning(
-            "workers: %d, and a backlog of %d files (max_backlog_files) gives work to no more.",
-            places.workers,
-            config.max_backlog_files,
-        )
+    _check_workers(places, provider, None if files is not None else config.max_backlog_files)
     config = places.config
     target = Path(directory or config.data_dir)
+    queue = BatchQueue(target, max_backlog_files=config.max_backlog_files, commit=config.commit)
+    _check_place(queue)
     provider = provider or find_provider(config.dataset)(config)
     meta = provider.meta(LIVE if files is None else FINITE)
-    queue = BatchQueue(target, max_backlog_files=config.max_backlog_files, commit=config.commit)
     stop = stop or threading.Event()
     with queue.owned(unless=stop if take_turns else None) as ownership:
         ownership.report("starting", workers=places.workers)
@@ -127,6 +123,36 @@ def prepare(
         summary = _finish(run, unknown_share)
     on_end(summary)
     return summary
+
+
+def _check_workers(places: Places, provider: DataProviderBase | None, backlog: int | None) -> None:
+    """Refuse workers that cannot work, and say if a live queue has no work for some of them."""
+    if provider is not None and places.workers:
+        raise ConfigError(
+            "provider: workers cannot share it. Register it under an entry point and name it in "
+            "dataset, or leave out workers."
+        )
+    if backlog is not None and places.workers > backlog:
+        logger.warning(
+            "workers: %d, and a backlog of %d files (max_backlog_files) gives work to no more.",
+            places.workers,
+            backlog,
+        )
+
+
+def _check_place(queue: BatchQueue) -> None:
+    """Refuse a directory with files of other people under the names of ours.
+
+    What a killed start of ours left has the queue's private folder beside it, which is made first.
+    """
+    if queue.meta() is not None or queue.private.is_dir():
+        return
+    taken = [name for name in OUR_NAMES if (queue.directory / name).exists()]
+    if taken:
+        raise ConfigError(
+            f"{queue.directory}: holds {', '.join(taken)}, which prepare did not make and would "
+            "replace. Give another directory (--out-dir)."
+        )
 
 
 def _check_splits(splits: Sequence[str]) -> None:
