@@ -2,8 +2,7 @@
 
 A file is written aside and flushed before it gets its name, and the names of its directory are
 flushed after. `write_new` gives the name by a hard link, which never replaces what is there;
-`write_whole` by a rename, which does. Of a file of 400 kB the flushes take most of the time: some
-milliseconds each.
+`write_whole` by a rename, which does.
 """
 
 import errno

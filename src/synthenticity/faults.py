@@ -1,7 +1,7 @@
 """Fault points: the named places between two steps of a protocol at which a test may fail it.
 
 A promise such as "killed at any moment, nothing is lost" is only as good as the moments that were
-tried. `point` names such a moment; in use it does nothing and costs 40 ns. The tests find every
+tried. `point` names such a moment; in use it does nothing. The tests find every
 name in the source, watch the points and, at a chosen one, raise or end the process.
 """
 

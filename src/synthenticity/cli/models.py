@@ -1,7 +1,6 @@
 """The commands that train and use models: train, score, demo."""
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -42,9 +41,10 @@ def train(
     console = console_for(stderr=True)
     with quiet_libraries(), TrainView(console) as view:
         from synthenticity.providers.process import provider_running
+        from synthenticity.training.ranks import Ranks
         from synthenticity.training.train import train as run_train
 
-        first = (os.environ.get("RANK") or "0") == "0"  # of the processes of a distributed run
+        first = Ranks().first
         provides = prepare and first
         provider = provider_running(settings) if provides else nullcontext(lambda: False)
         with provider as raise_if_provider_failed:

@@ -33,6 +33,7 @@ from synthenticity.stream.batch_file import BatchFile, Columns
 from synthenticity.stream.batch_queue import TRAIN, BatchQueue
 from synthenticity.stream.meta import FINITE, LIVE, Meta
 from synthenticity.stream.ownership import still_beats
+from synthenticity.stream.slicing import share_of
 from synthenticity.stream.waiting import NeverStopped, Stop, provider_news
 
 logger = logging.getLogger(__name__)
@@ -89,11 +90,7 @@ class DatasetConsumer:
         world_size: int = 1,
         name: str = "",
     ) -> None:
-        if batch_size % world_size:
-            raise ConfigError(
-                f"batch_size: {batch_size} sequences cannot be shared equally by {world_size} "
-                f"processes. Give a multiple of {world_size}."
-            )
+        self.share = share_of(batch_size, world_size)
         self.queue = BatchQueue(directory)
         self.rank, self.world_size = rank, world_size
         self.name = name
@@ -185,8 +182,7 @@ class DatasetConsumer:
         """Return this rank's tensors `[batch / world_size, ...]` of the batch at a position."""
         import torch
 
-        share = self.batch_size // self.world_size
-        arrays = self.read_rows(position + self.rank * share, share)
+        arrays = self.read_rows(position + self.rank * self.share, self.share)
         dtypes = {column.name: column.dtype for column in self.meta.schema.columns}
         return {
             name: torch.from_numpy(values.astype(dtypes[name]))
@@ -239,10 +235,9 @@ class DatasetConsumer:
 
         For one who has the reading done by other processes: they wait without a word.
         """
-        share = self.batch_size // self.world_size
-        first = position + self.rank * share
+        first = position + self.rank * self.share
         per_file = self.meta.rows_per_file
-        for stream_number in range(first // per_file, (first + share - 1) // per_file + 1):
+        for stream_number in range(first // per_file, (first + self.share - 1) // per_file + 1):
             number, _ = self._file_of(stream_number)
             self._wait_for(partial(self._is_there, number), f"{self.split} file {number}")
 

@@ -2,7 +2,7 @@
 
 Everything is read from names, sizes and the small files in `.queue/`; no batch file is opened and
 nothing is written, so it may be asked at any time, of a read-only directory, too. What comes or
-goes meanwhile is counted or not. 10,000 files: 0.1 s.
+goes meanwhile is counted or not.
 """
 
 import os

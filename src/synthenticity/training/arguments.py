@@ -11,6 +11,7 @@ import torch
 from transformers import TrainingArguments
 
 from synthenticity.config import Config
+from synthenticity.stream.slicing import share_of
 from synthenticity.synthesis.checkpoints import resolve_device, resolve_dtype
 from synthenticity.training.checks import reports
 from synthenticity.training.ranks import Ranks
@@ -24,7 +25,7 @@ def trainer_arguments(config: Config, folder: Path, ranks: Ranks) -> TrainingArg
     arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=config.max_iters,
-        per_device_train_batch_size=ranks.share(config.batch_size),
+        per_device_train_batch_size=share_of(config.batch_size, ranks.world_size),
         per_device_eval_batch_size=max(config.batch_size, 32),
         gradient_accumulation_steps=config.gradient_accumulation_steps,
         learning_rate=config.learning_rate,

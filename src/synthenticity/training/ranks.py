@@ -34,20 +34,6 @@ class Ranks:
                 "processes with torchrun, or unset WORLD_SIZE."
             )
 
-    def share(self, batch_size: int) -> int:
-        """Return how many sequences of a batch each process takes.
-
-        Raises:
-            ConfigError: they cannot share it equally.
-
-        """
-        if batch_size % self.world_size:
-            raise ConfigError(
-                f"batch_size: {batch_size} sequences cannot be shared equally by "
-                f"{self.world_size} processes. Give a multiple of {self.world_size}."
-            )
-        return batch_size // self.world_size
-
     @property
     def first(self) -> bool:
         """Whether this is the process that writes."""
