@@ -1,0 +1,89 @@
+"""Attention as it is fastest where a model is computed.
+
+In bfloat16 on a CPU by two matrix products: PyTorch's fused kernel computes softmax and sums in
+float32 there and is slower than the products that oneDNN makes (benchmarks/fill.py). On other
+devices, and in float32, by the fused kernel; for other runtimes, which fuse by themselves, with a
+mask of numbers.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, eager_mask, sdpa_mask
+
+FUSED = "sdpa"
+PRODUCTS = "synthenticity_products"
+FUSED_WITH_NUMBERS = "synthenticity_fused"
+"""PyTorch's kernel with a mask that is added: one that forbids makes NaN of a padded query that
+sees nothing, which other runtimes then carry on."""
+MOST_SHARES = 2**29
+"""Attention shares that a training step may keep: of 2 bytes each, 1 GiB."""
+
+
+def products_attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Attend, as transformers calls it: `[batch, heads, length, width]`, a mask of what is seen."""
+    query = query * (1 / math.sqrt(query.shape[-1]) if scaling is None else scaling)
+    scores = query @ key.transpose(-1, -2)
+    if attention_mask is not None:  # not -inf: a padded query may see nothing, and must not be NaN
+        scores = scores.masked_fill(~attention_mask, torch.finfo(scores.dtype).min)
+    shares = scores.softmax(dim=-1)
+    if dropout and module.training:
+        shares = torch.nn.functional.dropout(shares, dropout)
+    return (shares @ value).transpose(1, 2).contiguous(), None
+
+
+AttentionInterface.register(PRODUCTS, products_attention)
+AttentionMaskInterface.register(PRODUCTS, sdpa_mask)
+AttentionInterface.register(FUSED_WITH_NUMBERS, sdpa_attention_forward)
+AttentionMaskInterface.register(FUSED_WITH_NUMBERS, eager_mask)
+
+
+def choose_attention(model: Any, device: torch.device, dtype: torch.dtype) -> None:
+    """Give a bidirectional model the attention that is fastest there; others keep their own."""
+    if device.type == "cpu" and dtype == torch.bfloat16:
+        _exchange(model, PRODUCTS)
+
+
+def choose_attention_to_train(
+    model: Any, device: torch.device, dtype: torch.dtype, *, rows: int, length: int
+) -> None:
+    """Give an encoder the attention that it learns fastest with, as far as memory allows.
+
+    For the backward pass the products keep `length * length` shares of each head and row.
+
+    Args:
+        model: the encoder.
+        device: on which it is trained.
+        dtype: of the matrix products.
+        rows: sequences of a batch.
+        length: tokens of a sequence.
+
+    """
+    names = ("num_attention_heads", "num_hidden_layers")
+    each = math.prod(getattr(model.config, name, 0) for name in names)
+    if 0 < rows * each * length**2 <= MOST_SHARES:
+        choose_attention(model, device, dtype)
+
+
+def choose_attention_to_convert(model: Any) -> None:
+    """Give a model an attention that other runtimes compute without NaN; some keep their own."""
+    _exchange(model, FUSED_WITH_NUMBERS)
+
+
+def _exchange(model: Any, name: str) -> None:
+    if getattr(model.config, "_attn_implementation", None) == FUSED:
+        model.set_attn_implementation(name)

@@ -1,0 +1,41 @@
+"""Where and in which arithmetic a model is computed, by the names that settings have for them."""
+
+import torch
+
+from synthenticity.errors import ConfigError
+
+
+def resolve_device(device: str) -> torch.device:
+    """Return a device by its name; `auto` stands for CUDA, then MPS, then CPU.
+
+    Raises:
+        ConfigError: there is no such device here.
+
+    """
+    there = {"cpu": True, "mps": torch.backends.mps.is_available()}
+    there["cuda"] = torch.cuda.is_available()
+    if device == "auto":
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if there[kind]))
+    kind, _, index = device.partition(":")
+    known = there.get(kind, False) and (not index or index.isdigit())
+    if not known or (kind == "cuda" and int(index or 0) >= torch.cuda.device_count()):
+        names = ", ".join(kind for kind, is_there in there.items() if is_there)
+        raise ConfigError(f"device: {device} is not there. This machine has {names}.")
+    return torch.device(device)
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether a device multiplies bfloat16 matrices by instructions of its own.
+
+    Where it does not, bfloat16 is emulated and slower than float32.
+    """
+    if device.type == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """Return the dtype that `auto` stands for: bfloat16 where the device has it, else float32."""
+    if dtype == "auto":
+        return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]

@@ -1,0 +1,166 @@
+"""What settings say is what computes, data know it, and what cannot be is refused in words."""
+
+import dataclasses
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from kinds import KINDS, kind
+from test_runtimes import build
+
+from synthenticity.config import Config
+from synthenticity.errors import ConfigError, ModelError
+from synthenticity.providers.prepare import prepare
+from synthenticity.runtimes.opening import open_runtime
+from synthenticity.stream.dataset_consumer import DatasetConsumer
+from synthenticity.synthesis.calibration import TEXTS, sample_texts
+from synthenticity.synthesis.filling_model import load_filling_model
+from synthenticity.text.reading import CorpusSource
+from synthenticity.training.train import train
+
+CPU = torch.device("cpu")
+INT8 = [kind("openvino", "int8", needs=("nncf",))]
+
+
+@pytest.mark.parametrize(("runtime", "dtype"), KINDS)
+def test_data_are_made_in_every_arithmetic_and_know_which(
+    scorer_config: Config, tmp_path: Path, runtime: str, dtype: str
+) -> None:
+    config = dataclasses.replace(scorer_config, runtime=runtime, dtype=dtype, data_dir="unused")
+    prepare(config, tmp_path / "data", files=1)
+    meta = json.loads((tmp_path / "data" / "meta.json").read_text(encoding="utf-8"))
+    (model,) = meta["made_with"]["models"].values()
+    assert runtime in model["arithmetic"] and dtype in model["arithmetic"]
+    assert ("int8" in model) == (dtype == "int8")
+    made = DatasetConsumer(tmp_path / "data", batch_size=4, split="val").read_all()
+    usual = DatasetConsumer(scorer_config.data_dir, batch_size=4, split="val").read_all()
+    rows = slice(len(made["targets"]))
+    assert np.array_equal(made["targets"], usual["targets"][rows])
+    assert (made["input_ids"] == usual["input_ids"][rows]).mean() > 0.97
+
+
+@pytest.mark.parametrize(("runtime", "dtype"), INT8)
+def test_int8_is_calibrated_alike_every_time(
+    scorer_config: Config, tmp_path: Path, runtime: str, dtype: str
+) -> None:
+    config = dataclasses.replace(scorer_config, runtime=runtime, dtype=dtype, data_dir="unused")
+    for name in ("one", "two"):
+        prepare(config, tmp_path / name, files=1, splits=("train",))
+    one, two = (
+        sorted((tmp_path / name / "train").glob("*.parquet"))[0].read_bytes()
+        for name in ("one", "two")
+    )
+    assert one == two
+
+
+@pytest.mark.parametrize(("runtime", "dtype"), INT8)
+def test_int8_fills_nothing_before_it_is_calibrated(
+    mlm_path: Path, corpus_folder: Path, runtime: str, dtype: str
+) -> None:
+    engine: Any = load_filling_model(mlm_path, runtime=runtime, dtype=dtype)
+    ids = np.full((2, 16), 9)
+    with pytest.raises(ModelError, match="int8 has no scales yet"):
+        engine.fill(ids, ids > 0, sequence_keys=np.arange(2))
+    with pytest.raises(ModelError, match="3 texts are too few"):
+        engine.calibrate(["a king and his fool"] * 3)
+    engine.calibrate(sample_texts(CorpusSource(source=str(corpus_folder))))
+    assert engine.calibrated and 0 < engine.accuracy.divergence < 0.01
+    assert (engine.fill(ids, ids > 0, sequence_keys=np.arange(2)).rank >= 0).all()
+
+
+@pytest.mark.parametrize(("runtime", "dtype"), INT8)
+def test_a_model_that_does_not_bear_int8_is_refused(
+    mlm_path: Path, corpus_folder: Path, monkeypatch: Any, runtime: str, dtype: str
+) -> None:
+    monkeypatch.setattr("synthenticity.synthesis.calibration.MOST_DIVERGENCE", 1e-12)
+    engine: Any = load_filling_model(mlm_path, runtime=runtime, dtype=dtype)
+    with pytest.raises(ModelError, match=r"moves the predictions of .* nats, more than"):
+        engine.calibrate(sample_texts(CorpusSource(source=str(corpus_folder))))
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "runtime", "words"),
+    [
+        ("cpu", "int8", "torch", "int8 in torch takes its scale from a row's neighbours"),
+        ("cpu", "int8", "onnx", "int8 is not computed by onnx"),
+        ("cpu", "bfloat16", "onnx", "bfloat16 is not computed by onnx"),
+        ("cuda", "float32", "openvino", "openvino computes on the CPU, not on cuda"),
+        ("cuda", "int8", "auto", "openvino computes on the CPU, not on cuda"),
+    ],
+)
+def test_what_a_runtime_cannot_compute_is_refused(
+    device: str, dtype: str, runtime: str, words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        open_runtime(build("bert"), torch.device(device), dtype, runtime)
+
+
+@pytest.mark.parametrize(("runtime", "dtype"), [("openvino", "float32"), ("onnx", "float32")])
+def test_a_runtime_that_is_not_installed_names_its_extra(
+    monkeypatch: Any, runtime: str, dtype: str
+) -> None:
+    for name in ("openvino", "onnxruntime"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ConfigError, match=rf"pip install 'synthenticity\[{runtime}\]'"):
+        open_runtime(build("bert"), CPU, dtype, runtime)
+
+
+@pytest.mark.parametrize(("runtime", "dtype"), KINDS[2:3])
+def test_a_conversion_that_computes_something_else_is_refused(
+    monkeypatch: Any, runtime: str, dtype: str
+) -> None:
+    conversion = importlib.import_module("synthenticity.runtimes.conversion")
+    monkeypatch.setattr(conversion, "choose_attention_to_convert", lambda model: None)
+    with pytest.raises(ModelError, match="does not compute this modernbert model as PyTorch does"):
+        open_runtime(build("modernbert"), CPU, dtype, runtime)
+
+
+def test_nothing_is_trained_in_int8(scorer_config: Config, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="dtype: int8 is for filling"):
+        train(dataclasses.replace(scorer_config, dtype="int8"), tmp_path)
+
+
+def test_calibration_takes_pieces_of_many_documents(corpus_folder: Path, tmp_path: Path) -> None:
+    texts = sample_texts(CorpusSource(source=str(corpus_folder)))
+    starts = {path.read_text(encoding="utf-8")[:50] for path in corpus_folder.iterdir()}
+    assert {text[:50] for text in texts} >= starts
+    (tmp_path / "long.txt").write_text("a long tale. " * 400_000, encoding="utf-8")
+    assert 8 <= len(sample_texts(CorpusSource(source=str(tmp_path)))) <= TEXTS
+    with pytest.raises(ConfigError, match="standard input cannot be read twice"):
+        sample_texts(CorpusSource(source="-"))
+
+
+def test_sequences_that_are_masked_whole_are_read_once(
+    scorer_config: Config, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(scorer_config, all_filled_share=0.5, data_dir="unused")
+    summaries = [
+        prepare(dataclasses.replace(config, fill_cache_mib=mebibytes), tmp_path / name, files=2)
+        for name, mebibytes in (("kept", 64), ("not kept", 0))
+    ]
+    kept, not_kept = (summary["rows_read_before"] for summary in summaries)
+    assert kept > 0.3 * summaries[0]["sequences"] and not_kept == 0
+    one, two = (
+        [path.read_bytes() for path in sorted((tmp_path / name).glob("*/*.parquet"))]
+        for name in ("kept", "not kept")
+    )
+    assert one == two and len(one) == 4
+
+
+def test_data_made_again_are_not_read_again(scorer_config: Config, tmp_path: Path) -> None:
+    config = dataclasses.replace(
+        scorer_config, fill_cache_dir=str(tmp_path / "rows"), data_dir="unused"
+    )
+    first, second = (prepare(config, tmp_path / name, files=1) for name in ("one", "two"))
+    assert second["rows_read_before"] > first["rows_read_before"]
+    assert second["rows_read_before"] > 0.5 * second["sequences"]  # all but the untouched
+    one, two = (
+        [path.read_bytes() for path in sorted((tmp_path / name).glob("*/*.parquet"))]
+        for name in ("one", "two")
+    )
+    assert one == two

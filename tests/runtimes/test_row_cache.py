@@ -1,0 +1,160 @@
+"""Rows that repeat are read once, whatever is kept or lost, and the same is said of them."""
+
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from synthenticity.errors import ConfigError
+from synthenticity.runtimes.row_cache import RowCache
+from synthenticity.runtimes.row_store import MEBIBYTE, RowStore
+
+LENGTH, WIDTH = 32, 64
+
+
+class CountingRuntime:
+    """Says of a place what stands there, and counts the rows that it reads."""
+
+    arithmetic = "counting"
+    batch_invariant = True
+
+    def __init__(self, dtype: torch.dtype = torch.float32) -> None:
+        self.read, self.dtype = 0, dtype
+
+    def hidden_at(
+        self, ids: NDArray[np.int64], places: NDArray[np.bool_], visible: NDArray[np.bool_]
+    ) -> Tensor:
+        self.read += len(ids)
+        rows = (
+            ids.sum(axis=1, keepdims=True) + np.arange(LENGTH) + 1000 * visible.sum(axis=1)[:, None]
+        )
+        return torch.as_tensor(rows[places])[:, None].expand(-1, WIDTH).to(self.dtype)
+
+
+def batch(count: int, seed: int = 0) -> tuple[NDArray, NDArray, NDArray]:
+    rng = np.random.default_rng(seed)
+    places = rng.random((count, LENGTH)) < 0.3
+    places[:, 0] = True
+    return rng.integers(0, 50, places.shape), places, np.ones_like(places)
+
+
+def asked(cache: RowCache, runtime: CountingRuntime, rows: tuple) -> Tensor:
+    expected = CountingRuntime(runtime.dtype).hidden_at(*rows)
+    found = cache.hidden_at(runtime, *rows)
+    assert found.dtype == expected.dtype and torch.equal(found, expected)
+    return found
+
+
+def test_rows_that_repeat_are_read_once_within_a_batch_and_after() -> None:
+    cache, runtime, rows = RowCache(), CountingRuntime(), batch(6)
+    repeated = tuple(values[[0, 1, 0, 2, 1, 3]] for values in rows)
+    asked(cache, runtime, repeated)
+    assert (runtime.read, cache.rows, cache.hits) == (4, 6, 2)
+    asked(cache, runtime, rows)
+    assert (runtime.read, cache.rows, cache.hits) == (6, 12, 6)
+    asked(cache, runtime, rows)
+    assert runtime.read == 6
+
+
+def test_a_row_is_another_with_other_ids_places_or_padding() -> None:
+    cache, runtime, (ids, places, visible) = RowCache(), CountingRuntime(), batch(1)
+    asked(cache, runtime, (ids, places, visible))
+    other_ids, other_places, other_visible = ids.copy(), places.copy(), visible.copy()
+    other_ids[0, 3] += 1
+    other_places[0, 3] ^= True
+    other_visible[0, -1] = False
+    for rows in (
+        (other_ids, places, visible),
+        (ids, other_places, visible),
+        (ids, places, other_visible),
+    ):
+        asked(cache, runtime, rows)
+    assert runtime.read == 4 and cache.hits == 0
+
+
+def test_what_the_caller_does_to_rows_does_not_reach_the_cache() -> None:
+    cache, runtime, rows = RowCache(), CountingRuntime(), batch(3)
+    asked(cache, runtime, rows).zero_()
+    asked(cache, runtime, rows).zero_()
+    asked(cache, runtime, rows)
+    assert runtime.read == 3
+
+
+def test_memory_is_bounded_and_the_longest_unused_go_first() -> None:
+    cache, runtime = RowCache(1), CountingRuntime()
+    one = tuple(values[:1] for values in batch(1))
+    for seed in range(60):
+        asked(cache, runtime, batch(20, seed))
+        asked(cache, runtime, one)
+        assert sum(own.nbytes for own in cache._kept.values()) <= MEBIBYTE
+    assert len(cache._kept) < 1200 and runtime.read == 60 * 20 + 1
+    before = runtime.read
+    asked(cache, runtime, batch(20, 1))
+    assert runtime.read == before + 20
+
+
+def test_rows_of_a_runtime_that_looks_at_neighbours_are_not_kept() -> None:
+    cache, runtime = RowCache(), CountingRuntime()
+    runtime.batch_invariant = False
+    asked(cache, runtime, batch(3))
+    asked(cache, runtime, batch(3))
+    assert runtime.read == 6 and cache.hits == 0
+
+
+def test_a_cache_of_nothing_keeps_nothing() -> None:
+    cache, runtime = RowCache(0), CountingRuntime()
+    asked(cache, runtime, batch(3))
+    asked(cache, runtime, batch(3))
+    assert runtime.read == 6 and not cache._kept
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_store_outlives_the_process_and_tells_models_apart(
+    tmp_path: Path, dtype: torch.dtype
+) -> None:
+    for model, read in (("one", 5), ("one", 0), ("other", 5), ("one", 0)):
+        runtime, store = CountingRuntime(dtype), RowStore(tmp_path / "rows", 16)
+        asked(RowCache(0, store, model), runtime, batch(5))
+        store.close()
+        assert runtime.read == read
+
+
+def test_a_damaged_row_of_a_store_is_read_again(tmp_path: Path) -> None:
+    store = RowStore(tmp_path, 16)
+    asked(RowCache(0, store), CountingRuntime(), batch(5))
+    store.close()
+    with sqlite3.connect(tmp_path / "rows.sqlite") as file:
+        key, value = file.execute("SELECT key, value FROM rows LIMIT 1").fetchone()
+        damaged = bytearray(value)
+        damaged[len(damaged) // 2] ^= 4
+        file.execute("UPDATE rows SET value = ? WHERE key = ?", (bytes(damaged), key))
+    file.close()
+    runtime, store = CountingRuntime(), RowStore(tmp_path, 16)
+    asked(RowCache(0, store), runtime, batch(5))
+    store.close()
+    assert runtime.read == 1
+
+
+def test_a_store_is_bounded_and_lets_the_oldest_go(tmp_path: Path) -> None:
+    store = RowStore(tmp_path, 1)
+    runtime = CountingRuntime()
+    for seed in range(40):
+        asked(RowCache(0, store), runtime, batch(20, seed))
+    (size,) = store._file.execute("SELECT total(length(value)) FROM rows").fetchone()
+    assert 0.5 * MEBIBYTE < size <= MEBIBYTE
+    before = runtime.read
+    asked(RowCache(0, store), runtime, batch(20, 39))
+    assert runtime.read == before
+    asked(RowCache(0, store), runtime, batch(20, 0))
+    assert runtime.read == before + 20
+    store.close()
+
+
+def test_a_file_that_is_no_store_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "rows.sqlite").write_bytes(b"something else entirely, long enough to be read" * 99)
+    with pytest.raises(ConfigError, match=r"fill_cache_dir: .*rows.sqlite cannot be used"):
+        RowStore(tmp_path, 1)
