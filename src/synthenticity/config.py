@@ -27,6 +27,7 @@ from synthenticity.settings import (
 )
 
 SAFETENSORS = "safetensors"
+RUNTIMES = ("torch", "openvino", "onnx")
 MODEL_MODES = ("language_model", "sequence_scorer")
 AUTO = "auto"
 
@@ -149,6 +150,20 @@ Write the smaller number first.
     )
     order: str = setting("filling", "confident", "what a round fills first", choices=FILL_ORDERS)
     forbid_original: bool = setting("filling", False, "never write the token that stood there")
+    runtime: str = setting(
+        "filling",
+        AUTO,
+        "what computes a masked filling model; `auto`: torch, and openvino for int8 (extras "
+        "`openvino`, `int8`, `onnx`)",
+        choices=(AUTO, *RUNTIMES),
+    )
+    fill_cache_mib: int = setting(
+        "filling", 64, "memory for rows that the filling model has read, in MiB; 0: none is kept"
+    )
+    fill_cache_dir: str | None = setting(
+        "filling", None, "folder on a local disk where they are kept as well, for runs to come"
+    )
+    fill_cache_dir_mib: int = setting("filling", 1024, "how large that may get, in MiB")
     model_weights: str = setting(
         "filling",
         SAFETENSORS,
@@ -231,6 +246,11 @@ Write the smaller number first.
     unfreeze_lr_multiplier: float = setting(
         "training", 1.0, "learning rate of the thawed encoder, relative to the head's"
     )
+    feature_cache_gb: float = setting(
+        "training",
+        2.0,
+        "memory for the features of a frozen encoder, when a finite set is read again; 0: none",
+    )
     loss_modifiers_enabled: bool = setting("training", False, "switch for the three modifiers")
     entropy_modifier_enabled: bool = setting(
         "training", False, "language model: weight tokens by the entropy of their prediction"
@@ -247,8 +267,9 @@ Write the smaller number first.
     dtype: str = setting(
         "training",
         AUTO,
-        "arithmetic of filling and training; auto: float32 on CPU, bfloat16 on CUDA",
-        choices=(AUTO, "float32", "bfloat16"),
+        "arithmetic of filling and training; auto: bfloat16 where the device multiplies it, else "
+        "float32; int8: filling only",
+        choices=(AUTO, "float32", "bfloat16", "int8"),
     )
 
     def __post_init__(self) -> None:
@@ -331,6 +352,8 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "untouched_share": SHARE,
     "all_filled_share": SHARE,
     "cls_token_id": NOT_NEGATIVE,
+    "fill_cache_mib": NOT_NEGATIVE,
+    "fill_cache_dir_mib": POSITIVE,
     "max_backlog_files": (2, math.inf),
     "sleep_seconds": NOT_NEGATIVE,
     "wait_seconds": NOT_NEGATIVE,
@@ -352,6 +375,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "mse_weight": NOT_NEGATIVE,
     "unfreeze_at_iteration": NOT_NEGATIVE,
     "unfreeze_lr_multiplier": NOT_NEGATIVE,
+    "feature_cache_gb": NOT_NEGATIVE,
     "target_smoothing": SHARE,
 }
 

@@ -177,7 +177,7 @@ def test_a_beginning_is_read_at_once_and_the_rest_a_column_a_call(
     llama: CausalInferenceEngine,
 ) -> None:
     calls: list[tuple[int, ...]] = []
-    hook = llama.model.base_model.register_forward_pre_hook(
+    hook = llama.computing.base_model.register_forward_pre_hook(
         lambda _module, _arguments, named: calls.append(tuple(named["input_ids"].shape)),
         with_kwargs=True,
     )

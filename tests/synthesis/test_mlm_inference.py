@@ -12,7 +12,8 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelF
 
 from synthenticity.config import Config
 from synthenticity.errors import CompatibilityError, ModelError
-from synthenticity.synthesis.mlm_inference import MLMInferenceEngine, masked_logits
+from synthenticity.synthesis.masked_head import masked_logits
+from synthenticity.synthesis.mlm_inference import MLMInferenceEngine
 from synthenticity.text.tokenization import build_character_tokenizer
 from synthenticity.training.model import new_encoder_config
 
@@ -169,9 +170,8 @@ def test_the_mask_token_is_never_written_however_likely(tokenizer: Any) -> None:
 
 def test_one_model_call_fills_a_batch(ours: MLMInferenceEngine) -> None:
     calls: list[tuple[int, ...]] = []
-    hook = ours.model.register_forward_pre_hook(
-        lambda _module, _arguments, named: calls.append(tuple(named["input_ids"].shape)),
-        with_kwargs=True,
+    hook = ours.runtime.encoder.register_forward_pre_hook(
+        lambda _module, given: calls.append(tuple(given[0].shape))
     )
     ids, mask, keys = batch(rows=12)
     ours.predict_masked_tokens(ids, mask, sequence_keys=keys)

@@ -9,6 +9,7 @@ from tokenizers import Tokenizer, models
 from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedTokenizerFast
 
 from synthenticity.errors import ConfigError, ModelError
+from synthenticity.runtimes.row_cache import RowCache
 from synthenticity.synthesis.mlm_inference import MLMInferenceEngine
 from synthenticity.synthesis.rows import Fill
 
@@ -96,12 +97,10 @@ def watched_rounds(
     engine: MLMInferenceEngine, fields: dict[str, np.ndarray]
 ) -> tuple[Fill, list[np.ndarray]]:
     """Fill, and return which positions still held the mask in each forward."""
+    engine.cache = RowCache(0)
     seen: list[np.ndarray] = []
-    hook = engine.model.register_forward_pre_hook(
-        lambda _module, _arguments, named: seen.append(
-            (named["input_ids"] == engine.mask_token_id).numpy()
-        ),
-        with_kwargs=True,
+    hook = engine.runtime.encoder.register_forward_pre_hook(
+        lambda _module, given: seen.append((given[0] == engine.mask_token_id).numpy())
     )
     fill = engine.fill(**fields)
     hook.remove()
@@ -214,9 +213,10 @@ def test_steps_and_orders_that_are_none_are_refused(
 
 def test_padded_and_whole_rows_share_no_forward(bert: MLMInferenceEngine) -> None:
     """Attention without a mask is another kernel on some devices, and rounds otherwise."""
+    bert.cache = RowCache(0)
     seen: list[Any] = []
-    hook = bert.model.register_forward_pre_hook(
-        lambda _module, _arguments, named: seen.append(named["attention_mask"]), with_kwargs=True
+    hook = bert.runtime.encoder.register_forward_pre_hook(
+        lambda _module, given: seen.append(given[1])
     )
     bert.fill(**{**batch(), "steps": 1})
     hook.remove()
@@ -225,13 +225,13 @@ def test_padded_and_whole_rows_share_no_forward(bert: MLMInferenceEngine) -> Non
     assert all(not mask.all(dim=1).any() for mask in seen if mask is not None)
 
 
-def test_parts_of_few_logits_give_the_same_rows(
+def test_parts_of_few_rows_and_logits_give_the_same_rows(
     bert: MLMInferenceEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fields = batch()
     whole = bert.fill(**fields)
     module = "synthenticity.synthesis.filling_engine"
-    monkeypatch.setattr(f"{module}.PART_LOGITS", 100 * VOCABULARY)
+    monkeypatch.setattr(bert, "_head_rows", 16)
     monkeypatch.setattr(f"{module}.FORWARD_TOKENS", 9 * PADDED)
     _, seen = watched_rounds(bert, fields)
     assert max(map(len, seen)) <= 9 and min(map(len, seen[:5])) < 9

@@ -49,6 +49,18 @@ def test_top_k_draws_among_the_k_likeliest_only() -> None:
     assert shares(draws(top_k=2)) == pytest.approx(expected, abs=0.01)
 
 
+@pytest.mark.parametrize("vocabulary", [50, 399, 1003])
+def test_the_k_likeliest_are_those_of_a_whole_sorting(vocabulary: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(40, vocabulary, generator=generator)
+    logits[:, ::3] = -torch.inf
+    keys, few = torch.arange(40), logits.topk(7, dim=1).values[:, -1:]
+    among = logits.masked_fill(logits < few, -torch.inf)
+    assert torch.equal(
+        draw_tokens(logits, keys, sampling(40, top_k=7)), draw_tokens(among, keys, sampling(40))
+    )
+
+
 def test_top_p_draws_within_the_mass_only_and_never_nothing() -> None:
     mass = LOGITS.softmax(dim=0).cumsum(dim=0)
     within = float(mass[0] + 0.01)

@@ -7,7 +7,7 @@ once ends where the row says (a multiple of 16 columns), and a single column is 
 of 16 rows: products of fewer are rounded otherwise.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from synthenticity.errors import CompatibilityError, ConfigError, ModelError
+from synthenticity.runtimes.devices import resolve_dtype
+from synthenticity.runtimes.packing import copy_for_inference
 from synthenticity.synthesis.checkpoints import CAUSAL
 from synthenticity.synthesis.filling_engine import FillingEngine
 from synthenticity.synthesis.masked_head import logits_at
@@ -31,15 +33,15 @@ class CausalInferenceEngine(FillingEngine):
     """A pretrained left-to-right language model that writes tokens at masked positions.
 
     Args:
-        model: any `AutoModelForCausalLM` with a key-value cache; put into evaluation mode, and
-            set to plain attention.
+        model: any `AutoModelForCausalLM` with a key-value cache; put into evaluation mode.
         tokenizer: its fast tokenizer. Its start token (else its end token) is put before every
             row that does not begin with it.
         name: what records say wrote the tokens.
-        revision: the commit of the hub that the model is, if it came from there.
-        unwritable_ids: ids that are never written, beside the special ones.
+        settings: those of a `FillingEngine`; dtype int8 and other runtimes than torch are refused,
+            and auto is float32 on a CPU.
 
     Raises:
+        ConfigError: another runtime or dtype.
         ModelError: the tokenizer does not fit the model.
 
     """
@@ -47,20 +49,38 @@ class CausalInferenceEngine(FillingEngine):
     way = CAUSAL
 
     def __init__(
-        self,
-        model: Any,
-        tokenizer: Any,
-        *,
-        name: str = "causal",
-        revision: str | None = None,
-        unwritable_ids: Iterable[int] = (),
+        self, model: Any, tokenizer: Any, *, name: str = "causal", **settings: Any
     ) -> None:
-        super().__init__(
-            model, tokenizer, name=name, revision=revision, unwritable_ids=unwritable_ids
-        )
-        model.set_attn_implementation(ATTENTION)
+        super().__init__(model, tokenizer, name=name, **settings)
         start = tokenizer.bos_token_id
         self.start_token_id = tokenizer.eos_token_id if start is None else start
+
+    def _open(self, device: torch.device, dtype: str, runtime: str) -> None:
+        self.computing = copy_for_inference(
+            self.model, device, _resolve_dtype(self.name, dtype, runtime, device)
+        )
+        self.computing.set_attn_implementation(ATTENTION)
+
+    @property
+    def calibrated(self) -> bool:
+        """It has no scales."""
+        return True
+
+    def calibrate(self, texts: Sequence[str]) -> None:
+        """Do nothing: it is not computed in int8."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where logits are."""
+        device: torch.device = self.computing.device
+        return device
+
+    @property
+    def computed_by(self) -> str:
+        """Runtime, device kind, dtype and the precision of products."""
+        precision = torch.get_float32_matmul_precision()
+        dtype = str(self.computing.dtype).removeprefix("torch.")
+        return f"torch {self.device.type} {dtype} {precision}"
 
     @property
     def _tokens_in_front(self) -> int:
@@ -91,7 +111,7 @@ class CausalInferenceEngine(FillingEngine):
         begins = (rows.ids[:, :1] == self.start_token_id) & ~rows.mask[:, :1]
         return np.asarray(begins.all(axis=1))
 
-    def _fill_part(self, rows: Rows) -> Fill:
+    def _fill_part(self, rows: Rows, opinion: bool) -> Fill:
         front = 0 if self._kinds(rows[:1])[0] else 1
         found = Fill.unwritten(rows.ids)
         ids = np.pad(rows.ids, ((0, 0), (front, 0)), constant_values=self.start_token_id or 0)
@@ -102,9 +122,10 @@ class CausalInferenceEngine(FillingEngine):
             row, logits = batch.read(column)
             if len(row):
                 place = np.full(len(row), column + 1 - front)
-                drawn = self._draw(logits, rows, row, place)
-                found.put((row, place), drawn)
-                ids[row, column + 1] = drawn[0]
+                drawn = self._draw(logits.float(), rows, (row, place), opinion=opinion)
+                tokens, probability, rank = (values.cpu().numpy() for values in drawn)
+                found.put((row, place), (tokens, probability, rank))
+                ids[row, column + 1] = tokens
         return found
 
 
@@ -151,7 +172,7 @@ class _Batch:
             "past_key_values": self.cache,
             "use_cache": True,
         }
-        model = self.engine.model
+        model = self.engine.computing
         logits = torch.empty(0)
         if wanted.any():
             logits, output = logits_at(model, self._tensor(wanted[:, None]), **inputs)
@@ -163,7 +184,7 @@ class _Batch:
     def _read_beginning(self, rows: NDArray[np.int64], columns: int) -> Any:
         """Return the cache of the first columns of rows, read at once."""
         inputs = self._tensor(self.ids[rows, :columns])
-        return self._cache_of(self.engine.model.base_model(input_ids=inputs, use_cache=True))
+        return self._cache_of(self.engine.computing.base_model(input_ids=inputs, use_cache=True))
 
     def _cache_of(self, output: Any) -> Any:
         cache = getattr(output, "past_key_values", None)
@@ -189,7 +210,24 @@ class _Batch:
         return first
 
     def _tensor(self, values: NDArray[Any]) -> torch.Tensor:
-        return torch.as_tensor(values, device=self.engine.model.device)
+        return torch.as_tensor(values, device=self.engine.device)
+
+
+def _resolve_dtype(name: str, dtype: str, runtime: str, device: torch.device) -> torch.dtype:
+    """Return the dtype to compute in, or raise a `ConfigError` for what only masked models have."""
+    if runtime not in ("auto", "torch"):
+        raise ConfigError(
+            f"runtime: {name} writes from left to right, which only torch computes here, not "
+            f'{runtime}. Leave runtime out, or set runtime = "torch".'
+        )
+    if dtype == "int8":
+        raise ConfigError(
+            f"dtype: {name} writes from left to right, which is not computed in int8. Leave dtype "
+            'out, or set dtype = "bfloat16".'
+        )
+    if dtype == "auto" and device.type == "cpu":
+        return torch.float32
+    return resolve_dtype(dtype, device)
 
 
 def _filled_up(rows: NDArray[np.int64]) -> NDArray[np.int64]:

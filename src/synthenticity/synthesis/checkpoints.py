@@ -29,32 +29,6 @@ ADVICE = (
 OWN = ADVICE.replace("Train one first", "Or train one of your own")
 
 
-def resolve_device(device: str) -> torch.device:
-    """Return a device by its name; `auto` stands for CUDA, then MPS, then CPU.
-
-    Raises:
-        ConfigError: there is no such device here.
-
-    """
-    there = {"cpu": True, "mps": torch.backends.mps.is_available()}
-    there["cuda"] = torch.cuda.is_available()
-    if device == "auto":
-        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if there[kind]))
-    kind, _, index = device.partition(":")
-    known = there.get(kind, False) and (not index or index.isdigit())
-    if not known or (kind == "cuda" and int(index or 0) >= torch.cuda.device_count()):
-        names = ", ".join(kind for kind, is_there in there.items() if is_there)
-        raise ConfigError(f"device: {device} is not there. This machine has {names}.")
-    return torch.device(device)
-
-
-def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """Return the dtype that `auto` stands for: bfloat16 on CUDA, else float32."""
-    if dtype == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]
-
-
 POSITIONS_BEHIND_PADDING = (
     "camembert",
     "data2vec-text",
@@ -120,14 +94,14 @@ class Checkpoint:
             "recipe, or load it with load_filling_model."
         )
 
-    def load_model(self, way: str, dtype: torch.dtype = torch.float32) -> Any:
-        """Load the model on the CPU.
+    def load_model(self, way: str) -> Any:
+        """Load the model on the CPU, in float32.
 
         Raises:
             ModelError: it does not write that way, has no weights, or none for the LM head.
 
         """
-        model, missing = self.load_weights(way, dtype)
+        model, missing = self.load_weights(way)
         if missing:
             raise ModelError(
                 f"{self.path}: is not {way}: the checkpoint lacks {_some(missing)}. Give a "
@@ -135,15 +109,15 @@ class Checkpoint:
             )
         return model
 
-    def load_weights(self, way: str, dtype: torch.dtype = torch.float32) -> tuple[Any, set[str]]:
-        """Load what there is of the model on the CPU; return the names of what is missing, too."""
+    def load_weights(self, way: str) -> tuple[Any, set[str]]:
+        """Load what there is of the model, in float32, and return the names of what is missing."""
         import transformers
 
         self.require(way)
         with model_loading(self.path):
             model, info = getattr(transformers, AUTO_CLASSES[way]).from_pretrained(
                 self.path,
-                dtype=dtype,
+                dtype=torch.float32,
                 use_safetensors=True if self.weights == SAFETENSORS else None,
                 output_loading_info=True,
                 **hub_options(self.commit or self.revision, self.remote_code),

@@ -5,7 +5,7 @@ so its record depends on neither its neighbours, nor the order, nor the batch si
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,19 @@ from numpy.typing import NDArray
 from synthenticity.config import Config
 from synthenticity.errors import ConfigError
 from synthenticity.recipe import Recipe
+from synthenticity.runtimes.row_cache import RowCache
+from synthenticity.runtimes.row_store import RowStore
 from synthenticity.seeding import numpy_rng
+from synthenticity.synthesis.calibration import sample_texts
 from synthenticity.synthesis.filling_model import FillingModel, load_filling_model
 from synthenticity.synthesis.masking import UNIT_PATTERNS, choose_recipes, mask_rows
+from synthenticity.synthesis.mlm_inference import MLMInferenceEngine
 from synthenticity.synthesis.spelling import TokenizedText
 from synthenticity.synthesis.splicing import Span, splice
 from synthenticity.synthesis.synthetic_generation import fraction_labelled
 from synthenticity.synthesis.token_labels import REPLACED_TOKEN, RESTORED_TOKEN
 from synthenticity.synthesis.window_batches import FillingModelInUse, MaskedText, write_masked
-from synthenticity.text.reading import Document, Rejected
+from synthenticity.text.reading import CorpusSource, Document, Rejected
 from synthenticity.text.tokenization import tokenizer_fingerprint
 from synthenticity.text.units import token_units, touching_tokens
 
@@ -65,8 +69,8 @@ class FilledDocument:
 
 
 @dataclass(frozen=True)
-class _Work:
-    """A document on its way."""
+class MaskedDocument:
+    """A document on its way: chance has decided everything, and what is written goes to `text`."""
 
     document: Document
     copy: int
@@ -123,11 +127,12 @@ class Filler:
     ) -> "Filler":
         """Load the filling models of the recipes, by default those of the config.
 
-        `engine` is the model of the recipes that name none, in place of the config's.
+        `engine` is the model of the recipes that name none, in place of the config's. Models in
+        int8 choose their scales by the beginning of the corpus.
 
         Raises:
-            ConfigError: no filling model is named.
-            ModelError: one cannot be loaded.
+            ConfigError: no filling model is named, or they cannot be computed as the config says.
+            ModelError: one cannot be loaded, or does not bear int8.
 
         """
         recipes = recipes or config.mixture(untouched_share=0.0, all_filled_share=0.0)
@@ -149,7 +154,17 @@ class Filler:
                     f"steps: {name} writes from left to right, one token after another. Leave "
                     "steps out of its recipes."
                 )
+        uncalibrated = [model.engine for model in models.values() if not model.engine.calibrated]
+        texts = sample_texts(CorpusSource.from_config(config)) if uncalibrated else []
+        for each in uncalibrated:
+            each.calibrate(texts)
         return cls(models, recipes, seed=config.seed, batch_size=batch_size, protect=config.protect)
+
+    @property
+    def rows_found(self) -> int:
+        """How many rows were not read by the models because they had been read before."""
+        caches = (getattr(model.engine, "cache", None) for model in self.models.values())
+        return sum(cache.hits for cache in caches if isinstance(cache, RowCache))
 
     def made_with(self) -> dict[str, Any]:
         """Return everything that decides the record of a document."""
@@ -164,6 +179,7 @@ class Filler:
                     "tokenizer": tokenizer_fingerprint(model.engine.tokenizer),
                     "arithmetic": model.engine.arithmetic,
                     "window": model.window,
+                    **_int8_figures(model.engine),
                 }
                 for model in self.models.values()
             },
@@ -176,16 +192,41 @@ class Filler:
 
         A document that has nothing to mask, though its recipe asks for it, comes back rejected.
         """
+        masked = self.mask(documents, copies)
+        self.write(masked)
+        return self.splice(masked)
+
+    def mask(self, documents: Sequence[Document], copies: Sequence[int]) -> list[MaskedDocument]:
+        """Draw and mask: the first step of `fill`, in which no model takes part."""
         drawn = [self._draw(*item) for item in zip(documents, copies, strict=True)]
-        results: dict[tuple[str, int], FilledDocument | Rejected] = {}
+        masked: dict[int, MaskedDocument] = {}
         for path, model in self.models.items():
-            mine = [item for item in drawn if item.recipe.mlm_checkpoint_path == path]
-            tokens = model.spelling.tokenize([item.document.text for item in mine])
-            works = [self._mask(item, text) for item, text in zip(mine, tokens, strict=True)]
-            write_masked(model, [work.text for work in works], batch_size=self.batch_size)
-            for work in works:
-                results[work.document.id, work.copy] = self._finish(model, work)
-        return [results[item.id, copy] for item, copy in zip(documents, copies, strict=True)]
+            mine = [n for n, item in enumerate(drawn) if item.recipe.mlm_checkpoint_path == path]
+            tokens = model.spelling.tokenize([drawn[n].document.text for n in mine])
+            masked |= {n: self._mask(drawn[n], text) for n, text in zip(mine, tokens, strict=True)}
+        return [masked[n] for n in range(len(drawn))]
+
+    def write(
+        self,
+        masked: Sequence[MaskedDocument],
+        *,
+        between: Callable[[], None] = lambda: None,
+        opinion: bool = True,
+    ) -> None:
+        """Let the models write: the second step of `fill`.
+
+        `between` is called before each call of a model; what it raises ends the writing.
+        Without `opinion`, log-probabilities and ranks are all 0.
+        """
+        for path, model in self.models.items():
+            texts = [m.text for m in masked if m.text.recipe.mlm_checkpoint_path == path]
+            write_masked(model, texts, batch_size=self.batch_size, between=between, opinion=opinion)
+
+    def splice(self, masked: Sequence[MaskedDocument]) -> list[FilledDocument | Rejected]:
+        """Put what is written into the texts, with its truth: the third step of `fill`."""
+        return [
+            self._finish(self.models[item.text.recipe.mlm_checkpoint_path], item) for item in masked
+        ]
 
     def _draw(self, document: Document, copy: int) -> _Drawn:
         """Draw the recipe and the share of a document."""
@@ -193,7 +234,7 @@ class Filler:
         index, ratio = choose_recipes(self.recipes, 1, rng)
         return _Drawn(document, copy, self.recipes[index[0]], float(ratio[0]), rng)
 
-    def _mask(self, drawn: _Drawn, tokens: TokenizedText) -> _Work:
+    def _mask(self, drawn: _Drawn, tokens: TokenizedText) -> MaskedDocument:
         """Choose the positions of a document."""
         document, recipe = drawn.document, drawn.recipe
         maskable = tokens.maskable.copy()
@@ -207,9 +248,10 @@ class Filler:
         ratio = np.array([drawn.ratio])
         mask = mask_rows(recipe, ratio, maskable[None], drawn.rng, units)[0]
         text = MaskedText.of(tokens, recipe, mask, drawn.rng)
-        return _Work(document, drawn.copy, text, drawn.ratio > 0 and not bool(maskable.any()))
+        nothing = drawn.ratio > 0 and not bool(maskable.any())
+        return MaskedDocument(document, drawn.copy, text, nothing)
 
-    def _finish(self, model: FillingModelInUse, work: _Work) -> FilledDocument | Rejected:
+    def _finish(self, model: FillingModelInUse, work: MaskedDocument) -> FilledDocument | Rejected:
         document, text = work.document, work.text
         if work.nothing_to_mask:
             return Rejected(document.id, "", f"no token of it can be masked by {model.name}")
@@ -235,14 +277,29 @@ class Filler:
         )
 
 
+def _int8_figures(engine: FillingModel) -> dict[str, Any]:
+    """Return how far a model in int8 is from float32, to two digits; nothing in other dtypes."""
+    accuracy = getattr(engine, "accuracy", None)
+    if accuracy is None:
+        return {}
+    figures = {"divergence_nats": accuracy.divergence, "flipped_share": accuracy.flipped}
+    return {"int8": {name: float(f"{value:.2g}") for name, value in figures.items()}}
+
+
 def _load(path: str, config: Config) -> FillingModel:
     """Load a folder or a model of the hub, whose name may end in @ and a revision."""
     name, _, revision = (path, "", "") if Path(path).exists() else path.partition("@")
-    return load_filling_model(
+    model = load_filling_model(
         name,
         revision=revision or None,
         device=config.device,
         dtype=config.dtype,
+        runtime=config.runtime,
         weights=config.model_weights,
         remote_code=config.model_remote_code,
     )
+    if isinstance(model, MLMInferenceEngine):
+        folder = config.fill_cache_dir
+        store = None if folder is None else RowStore(folder, config.fill_cache_dir_mib)
+        model.cache = RowCache(config.fill_cache_mib, store, model.fingerprint)
+    return model

@@ -1,13 +1,12 @@
 """What the two engines share: a pretrained model, its tokenizer, and how a token is drawn.
 
 An engine's result is a function of each row alone, so rows are grouped and cut into parts as it
-suits the model: no forward reads more than `FORWARD_TOKENS`, and no part has more than
-`PART_LOGITS` logits at once (0.5 GiB in float32), whatever the vocabulary.
+suits the model: no forward reads more than `FORWARD_TOKENS`.
 """
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -19,14 +18,13 @@ from torch import Tensor
 from synthenticity.config import SAFETENSORS
 from synthenticity.errors import CompatibilityError, ConfigError, ModelError
 from synthenticity.recipe import FILL_ORDERS
+from synthenticity.runtimes.devices import resolve_device
 from synthenticity.seeding import digest
 from synthenticity.synthesis.checkpoints import (
     MASKED,
     Checkpoint,
     context_length,
     find_checkpoint,
-    resolve_device,
-    resolve_dtype,
 )
 from synthenticity.synthesis.rows import Fill, Rows
 from synthenticity.synthesis.sampling import (
@@ -34,13 +32,13 @@ from synthenticity.synthesis.sampling import (
     draw_sequence_keys,
     draw_tokens,
     position_keys,
-    rank_of,
 )
 from synthenticity.synthesis.vocabulary import ids_that_are_not_text, logits_width
 from synthenticity.text.tokenization import special_ids
 
-FORWARD_TOKENS = 32_768
-PART_LOGITS = 2**27
+FORWARD_TOKENS = 4096
+"""More of them make a layer's output too large for a processor's cache; a GPU takes more."""
+FORWARD_TOKENS_ON_GPU = 32_768
 NOT_ARCHITECTURE = {"_name_or_path", "architectures", "dtype", "transformers_version"}
 """Keys of a model's configuration that do not change what it computes."""
 
@@ -54,8 +52,12 @@ class FillingEngine(ABC):
         name: what records say wrote the tokens.
         revision: the commit of the hub that the model is, if it came from there.
         unwritable_ids: ids that are never written, beside the special ones.
+        device: where to compute; default: where the model is.
+        dtype: auto, float32, bfloat16 or int8; default: the model's own.
+        runtime: what computes: auto, torch, openvino or onnx.
 
     Raises:
+        ConfigError: runtime, dtype, device and kind of model do not fit each other.
         ModelError: model and tokenizer do not fit each other.
 
     """
@@ -71,11 +73,16 @@ class FillingEngine(ABC):
         name: str,
         revision: str | None = None,
         unwritable_ids: Iterable[int] = (),
+        device: torch.device | None = None,
+        dtype: str | None = None,
+        runtime: str = "auto",
     ) -> None:
         self._check_tokenizer(tokenizer, name)
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.name = name
+        own_dtype = str(model.dtype).removeprefix("torch.")
+        self._open(device or model.device, dtype or own_dtype, runtime)
         self.revision = revision
         self.special_ids = special_ids(tokenizer)
         self._not_text = ids_that_are_not_text(model, tokenizer, name)
@@ -89,26 +96,42 @@ class FillingEngine(ABC):
         revision: str | None = None,
         device: str = "auto",
         dtype: str = "auto",
+        runtime: str = "auto",
         weights: str = SAFETENSORS,
         remote_code: bool = False,
     ) -> Self:
         """Load a folder or hub id; `find_checkpoint` says what the arguments allow.
 
         Raises:
+            ConfigError: dtype and runtime do not fit each other, the device or the model's kind.
             ModelError: missing, of another kind, or without a usable tokenizer.
 
         """
         found = find_checkpoint(path, revision=revision, weights=weights, remote_code=remote_code)
-        return cls.load(found, device=device, dtype=dtype)
+        return cls.load(found, device=device, dtype=dtype, runtime=runtime)
 
     @classmethod
-    def load(cls, checkpoint: Checkpoint, *, device: str = "auto", dtype: str = "auto") -> Self:
+    def load(
+        cls,
+        checkpoint: Checkpoint,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        runtime: str = "auto",
+    ) -> Self:
         """Load a checkpoint that was looked at."""
         checkpoint.require(cls.way)
         tokenizer, where = checkpoint.tokenizer, resolve_device(device)
         cls._check_tokenizer(tokenizer, checkpoint.path)
-        model = checkpoint.load_model(cls.way, resolve_dtype(dtype, where)).to(where)
-        return cls(model, tokenizer, name=checkpoint.path, revision=checkpoint.commit)
+        return cls(
+            checkpoint.load_model(cls.way),
+            tokenizer,
+            name=checkpoint.path,
+            revision=checkpoint.commit,
+            device=where,
+            dtype=dtype,
+            runtime=runtime,
+        )
 
     @classmethod
     def _check_tokenizer(cls, tokenizer: Any, name: str) -> None:
@@ -134,7 +157,9 @@ class FillingEngine(ABC):
         banned = np.union1d(self._not_text, self._unwritable_ids)
         if width - len(banned) < 2:
             raise ModelError(f"{self.name}: fewer than two of its tokens may be written.")
-        self._banned = torch.as_tensor(banned, device=self.model.device)
+        self._ban = torch.zeros(width)
+        self._ban[torch.as_tensor(banned)] = -torch.inf
+        self._ban = self._ban.to(self.device)
 
     @property
     def fingerprint(self) -> str:
@@ -147,14 +172,35 @@ class FillingEngine(ABC):
             parts += [key, str(tensor.dtype), flat.view(torch.uint8).numpy().tobytes()]
         return digest(*parts)
 
+    @abstractmethod
+    def _open(self, device: torch.device, dtype: str, runtime: str) -> None:
+        """Make of the model what computes."""
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where logits are."""
+
+    @property
+    @abstractmethod
+    def calibrated(self) -> bool:
+        """Whether it can fill, or must be calibrated before."""
+
+    @abstractmethod
+    def calibrate(self, texts: Sequence[str]) -> None:
+        """Choose the scales of int8 by texts like those to be filled."""
+
+    @property
+    @abstractmethod
+    def computed_by(self) -> str:
+        """Runtime, device kind, dtype."""
+
     @property
     def arithmetic(self) -> str:
-        """What else decides the written tokens: device kind, dtype, precision, unwritable ids."""
-        precision = torch.get_float32_matmul_precision()
-        words = f"{self.model.device.type} {self.model.dtype} {precision}".replace("torch.", "")
+        """What else decides the written tokens: what computes them, and unwritable ids."""
         if not len(self.unwritable_ids):
-            return words
-        return f"{words} unwritable {digest(self.unwritable_ids.tobytes())[:12]}"
+            return self.computed_by
+        return f"{self.computed_by} unwritable {digest(self.unwritable_ids.tobytes())[:12]}"
 
     @property
     def longest_input(self) -> int:
@@ -193,7 +239,10 @@ class FillingEngine(ABC):
             if rng is None:
                 raise TypeError("predict_masked_tokens: needs rng or sequence_keys.")
             sequence_keys = draw_sequence_keys(rng, len(input_ids))
-        return self.fill(input_ids, mask_positions, sequence_keys=sequence_keys, **sampling).ids
+        fill = self.fill(
+            input_ids, mask_positions, sequence_keys=sequence_keys, opinion=False, **sampling
+        )
+        return fill.ids
 
     @torch.inference_mode()
     def fill(
@@ -209,6 +258,7 @@ class FillingEngine(ABC):
         order: str | NDArray[np.str_] = "confident",
         forbid_original: bool | NDArray[np.bool_] = False,
         attention_mask: Any = None,
+        opinion: bool = True,
     ) -> Fill:
         """Write a token at every masked position.
 
@@ -227,6 +277,7 @@ class FillingEngine(ABC):
             forbid_original: whether the token in `input_ids` may not be written there again,
                 one or `[batch]`.
             attention_mask: `[batch, length]`, 0 at the padding of padded rows.
+            opinion: whether log-probabilities and ranks are wanted, too.
 
         Raises:
             CompatibilityError: the rows are longer than the model reads.
@@ -256,7 +307,7 @@ class FillingEngine(ABC):
         self._check(rows)
         found = Fill.unwritten(ids)
         for part in self._parts(rows):
-            done = self._fill_part(rows[part])
+            done = self._fill_part(rows[part], opinion)
             found.put(part, (done.ids, done.log_probability, done.rank))
         return found
 
@@ -270,54 +321,60 @@ class FillingEngine(ABC):
             raise ConfigError(f"order: {min(wrong)!r} is none of {', '.join(FILL_ORDERS)}.")
 
     def _parts(self, rows: Rows) -> Iterator[NDArray[np.int64]]:
-        """Yield the row numbers of each part: rows of one kind, as many as memory allows."""
-        most = max(1, FORWARD_TOKENS // max(1, rows.ids.shape[1]))
-        logits = rows.mask.sum(axis=1) * logits_width(self.model)
+        """Yield the row numbers of each part: rows of one kind, as many as are read at once."""
+        tokens = FORWARD_TOKENS if self.device.type == "cpu" else FORWARD_TOKENS_ON_GPU
+        most = max(1, tokens // max(1, rows.ids.shape[1]))
         kinds = self._kinds(rows)
+        masked = rows.mask.any(axis=1)
         for kind in np.unique(kinds):
-            start, members = 0, np.nonzero((kinds == kind) & (logits > 0))[0]
-            while start < len(members):
-                fitting = int((logits[members[start:]].cumsum() <= PART_LOGITS).sum())
-                end = start + min(most, max(1, fitting))
-                yield members[start:end]
-                start = end
+            members = np.nonzero((kinds == kind) & masked)[0]
+            yield from np.split(members, range(most, len(members), most)) if len(members) else ()
 
     @abstractmethod
     def _kinds(self, rows: Rows) -> NDArray[Any]:
         """Return the kind `[rows]` of each row; only rows of one kind share a forward."""
 
     @abstractmethod
-    def _fill_part(self, rows: Rows) -> Fill:
+    def _fill_part(self, rows: Rows, opinion: bool) -> Fill:
         """Fill rows of one kind, each with at least one masked position."""
 
     def _draw(
-        self, logits: Tensor, rows: Rows, row: NDArray[np.int64], column: NDArray[np.int64]
-    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        """Draw a token for each position from its logits; return ids, log-probabilities, ranks."""
-        device = logits.device
-        logits = logits.float()
-        logits[:, self._banned] = -torch.inf
-        keys, temperature, top_k, top_p, forbid, columns = (
-            torch.tensor(value, device=device)
+        self,
+        logits: Tensor,
+        rows: Rows,
+        at: tuple[NDArray[np.int64], NDArray[np.int64]],
+        *,
+        opinion: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw a token for each position `at` (row, column) from its logits, which are changed.
+
+        Return ids, log-probabilities and ranks; the last two are 0 without `opinion`.
+        """
+        row, column = at
+        device = self.device
+        logits += self._ban
+        total = logits.logsumexp(dim=1) if opinion else None
+        keys, temperature, top_k, top_p, columns = (
+            torch.as_tensor(value, device=device)
             for value in (
                 rows.keys[row],
                 rows.temperature[row],
                 rows.top_k[row],
                 rows.top_p[row],
-                rows.forbid_original[row],
                 column,
             )
         )
-        allowed = logits
-        if bool(forbid.any()):
-            original = torch.tensor(rows.ids[row, column], device=device)[:, None]
-            spared = torch.where(forbid, -torch.inf, logits.gather(1, original)[:, 0])
-            allowed = logits.scatter(1, original, spared[:, None])
+        forbid = np.nonzero(rows.forbid_original[row])[0]
+        original = torch.as_tensor(rows.ids[row[forbid], column[forbid]], device=device)
+        forbidden = torch.as_tensor(forbid, device=device)
+        spared = logits[forbidden, original]
+        logits[forbidden, original] = -torch.inf
         sampling = Sampling(temperature, top_k, top_p)
-        tokens = draw_tokens(allowed, position_keys(keys, columns), sampling)
-        probability = logits.log_softmax(dim=1).gather(1, tokens[:, None])[:, 0]
-        return (
-            tokens.cpu().numpy(),
-            probability.cpu().numpy(),
-            rank_of(logits, tokens).cpu().numpy(),
-        )
+        tokens = draw_tokens(logits, position_keys(keys, columns), sampling)
+        if total is None:
+            nothing = torch.zeros(len(tokens), device=device)
+            return tokens, nothing, nothing
+        chosen = logits.gather(1, tokens[:, None])
+        rank = (logits > chosen).sum(dim=1)
+        rank[forbidden] += spared > chosen[forbidden, 0]
+        return tokens, chosen[:, 0] - total, rank

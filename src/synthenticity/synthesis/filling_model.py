@@ -4,6 +4,7 @@ Two kinds there are: masked language models fill in the light of both sides, lef
 after what stands before. Which a checkpoint is, it says itself.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -46,6 +47,15 @@ class FillingModel(Protocol):
         ...
 
     @property
+    def calibrated(self) -> bool:
+        """Whether it can fill, or must be calibrated before."""
+        ...
+
+    def calibrate(self, texts: Sequence[str]) -> None:
+        """Choose the scales of int8 by texts like those to be filled."""
+        ...
+
+    @property
     def longest_input(self) -> int:
         """How many tokens it can read at once."""
         ...
@@ -73,6 +83,7 @@ class FillingModel(Protocol):
         order: str | NDArray[np.str_] = "confident",
         forbid_original: bool | NDArray[np.bool_] = False,
         attention_mask: Any = None,
+        opinion: bool = True,
     ) -> Fill:
         """Return the written ids with their log-probabilities and ranks."""
         ...
@@ -84,6 +95,7 @@ def load_filling_model(
     revision: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
+    runtime: str = "auto",
     weights: str = SAFETENSORS,
     remote_code: bool = False,
 ) -> FillingModel:
@@ -93,20 +105,23 @@ def load_filling_model(
         path: a folder or hub id.
         revision: branch, tag or commit on the hub.
         device: auto, cpu, cuda, cuda:1, mps.
-        dtype: auto (float32 on the CPU, bfloat16 on CUDA), float32 or bfloat16.
+        dtype: auto (bfloat16 where the device multiplies it), float32, bfloat16, or int8, which
+            must be calibrated before it fills.
+        runtime: auto (torch; openvino for int8), torch, openvino or onnx.
         weights: `safetensors`, or `any` to allow PyTorch's old format as well.
         remote_code: run the Python code that comes with the checkpoint.
 
     Raises:
+        ConfigError: runtime, dtype, device and kind of model do not fit each other.
         ModelError: there is none, or none that can fill.
 
     """
     found = find_checkpoint(path, revision=revision, weights=weights, remote_code=remote_code)
-    return open_filling_model(found, device=device, dtype=dtype)
+    return open_filling_model(found, device=device, dtype=dtype, runtime=runtime)
 
 
 def open_filling_model(
-    checkpoint: Checkpoint, *, device: str = "auto", dtype: str = "auto"
+    checkpoint: Checkpoint, *, device: str = "auto", dtype: str = "auto", runtime: str = "auto"
 ) -> FillingModel:
     """Load a checkpoint that was looked at.
 
@@ -116,4 +131,4 @@ def open_filling_model(
     has_mask_token = checkpoint.tokenizer.mask_token_id is not None
     is_causal = CAUSAL in ways and not (MASKED in ways and has_mask_token)
     engine: type[FillingEngine] = CausalInferenceEngine if is_causal else MLMInferenceEngine
-    return engine.load(checkpoint, device=device, dtype=dtype)
+    return engine.load(checkpoint, device=device, dtype=dtype, runtime=runtime)

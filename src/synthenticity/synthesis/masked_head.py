@@ -11,9 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-HEAD_ROW_BLOCK = 16
-"""The head sees a multiple of so many rows: the last rows of a matrix product that fill no block
-of its kernel are rounded otherwise (on AMD processors already the last two of ten)."""
+from synthenticity.runtimes.runtime import HEAD_ROW_BLOCK
 
 
 @contextmanager

@@ -5,18 +5,27 @@ every masked position is written from the unmasked ones alone; in k rounds, late
 earlier ones (MaskGIT: Chang et al. 2022). Special tokens are never written.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from synthenticity.errors import ModelError
+from synthenticity.runtimes.opening import open_runtime
+from synthenticity.runtimes.row_cache import RowCache
+from synthenticity.runtimes.runtime import HEAD_ROW_BLOCK
+from synthenticity.synthesis.calibration import Accuracy, calibrate, masked_rows
 from synthenticity.synthesis.checkpoints import MASKED
 from synthenticity.synthesis.filling_engine import FillingEngine
-from synthenticity.synthesis.masked_head import masked_logits
 from synthenticity.synthesis.rows import Fill, Rows
 from synthenticity.synthesis.sampling import position_keys
+from synthenticity.synthesis.vocabulary import logits_width
+
+HEAD_LOGITS = 2**21
+"""The head and the drawing see so many logits at once, which stay in a processor's cache."""
 
 
 class MLMInferenceEngine(FillingEngine):
@@ -26,10 +35,14 @@ class MLMInferenceEngine(FillingEngine):
         model: any `AutoModelForMaskedLM`; put into evaluation mode.
         tokenizer: its fast tokenizer, with a mask token.
         name: what records say wrote the tokens.
-        revision: the commit of the hub that the model is, if it came from there.
-        unwritable_ids: ids that are never written, beside the special ones.
+        settings: those of a `FillingEngine`.
+
+    Attributes:
+        accuracy: how far int8 is from float32, once it is calibrated.
+        cache: the rows that were read.
 
     Raises:
+        ConfigError: runtime, dtype and device do not fit each other.
         ModelError: the tokenizer has no mask token, or does not fit the model.
 
     """
@@ -37,32 +50,62 @@ class MLMInferenceEngine(FillingEngine):
     way = MASKED
     mask_token_id: int
 
-    def __init__(
-        self,
-        model: Any,
-        tokenizer: Any,
-        *,
-        name: str = "mlm",
-        revision: str | None = None,
-        unwritable_ids: Iterable[int] = (),
-    ) -> None:
-        super().__init__(
-            model, tokenizer, name=name, revision=revision, unwritable_ids=unwritable_ids
-        )
+    def __init__(self, model: Any, tokenizer: Any, *, name: str = "mlm", **settings: Any) -> None:
+        super().__init__(model, tokenizer, name=name, **settings)
         self.mask_token_id = int(tokenizer.mask_token_id)
+        self.cache = RowCache()
+        self._head_rows = max(HEAD_ROW_BLOCK, HEAD_LOGITS // logits_width(model))
+
+    def _open(self, device: torch.device, dtype: str, runtime: str) -> None:
+        self.accuracy: Accuracy | None = None
+        self.runtime = open_runtime(self.model, device, dtype, runtime)
+
+    @property
+    def device(self) -> torch.device:
+        """Where logits are."""
+        return self.runtime.device
+
+    @property
+    def computed_by(self) -> str:
+        """Runtime, device kind, dtype."""
+        return self.runtime.arithmetic
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether it can fill; int8 must see text of the user's before."""
+        return self.runtime.calibrated
+
+    def calibrate(self, texts: Sequence[str]) -> None:
+        """Choose the scales of int8 by texts like those to be filled; a dtype without does nothing.
+
+        Raises:
+            ModelError: the texts are too few, or the model does not bear int8.
+
+        """
+        if not self.calibrated:
+            rows = masked_rows(self.tokenizer, texts, self.longest_input)
+            self.accuracy = calibrate(self.runtime, self.model, rows, self.name)
+
+    def _check(self, rows: Rows) -> None:
+        super()._check(rows)
+        if not self.calibrated:
+            raise ModelError(
+                f"{self.name}: int8 has no scales yet. Call calibrate(texts) with texts like those "
+                "to be filled."
+            )
 
     def _kinds(self, rows: Rows) -> NDArray[Any]:
         """Part padded rows from whole ones: attention without a mask may be another kernel."""
         return np.asarray(rows.visible.all(axis=1))
 
-    def _fill_part(self, rows: Rows) -> Fill:
+    def _fill_part(self, rows: Rows, opinion: bool) -> Fill:
         found, left = Fill.unwritten(rows.ids), rows.mask.copy()
         counts = rows.mask.sum(axis=1)
         steps = np.minimum(rows.steps, counts)
         for done in range(int(steps.max())):
             active = np.nonzero(steps > done)[0]
             quota = ((done + 1) * counts // steps - done * counts // steps)[active]
-            self._write_round(rows, found, left, active, quota)
+            self._write_round(rows, found, left, (active, quota), opinion)
         return found
 
     def _write_round(
@@ -70,38 +113,55 @@ class MLMInferenceEngine(FillingEngine):
         rows: Rows,
         found: Fill,
         left: NDArray[np.bool_],
-        active: NDArray[np.int64],
-        quota: NDArray[np.int64],
+        work: tuple[NDArray[np.int64], NDArray[np.int64]],
+        opinion: bool,
     ) -> None:
-        """Write `quota` tokens in each active row, and take their positions from `left`.
+        """Write so many tokens in each active row, and take their positions from `left`.
 
         The head sees every position that is left where the most confident are to be written,
-        and where lots decide, only those written now.
+        and where lots decide or all are written, only those.
         """
+        active, quota = work
         masked = left[active]
-        drawn_lots = _first(masked, _lots(rows[active]), quota)
-        confident = (rows.order[active] == "confident")[:, None]
-        asked = np.where(confident, masked, drawn_lots)
+        is_last = quota == masked.sum(axis=1)
+        confident = (rows.order[active] == "confident") & ~is_last
+        by_lot = ~confident & ~is_last
+        asked = masked.copy()
+        asked[by_lot] = _first(masked[by_lot], _lots(rows[active[by_lot]]), quota[by_lot])
         place, column = np.nonzero(asked)
-        row = active[place]
+        at = active[place], column
         inputs = np.where(masked, self.mask_token_id, found.ids[active])
-        visible = rows.visible[active]
-        logits = masked_logits(
-            self.model,
-            self._tensor(inputs),
-            self._tensor(asked),
-            None if visible.all() else self._tensor(visible.astype(np.int64)),
-        )
-        tokens, probability, rank = self._draw(logits, rows, row, column)
-        doubt = np.zeros(asked.shape, dtype=np.float32)
-        doubt[place, column] = -probability
-        written = np.where(confident, _first(masked, doubt, quota), drawn_lots)[place, column]
-        at = row[written], column[written]
-        found.put(at, (tokens[written], probability[written], rank[written]))
+        hidden = self.cache.hidden_at(self.runtime, inputs, asked, rows.visible[active])
+        opinion = opinion or bool(confident.any())
+        drawn = self._draw_all(hidden, rows, at, opinion=opinion)
+        if confident.any():
+            doubt = np.zeros(asked.shape, dtype=np.float32)
+            doubt[place, column] = -drawn[1]
+            asked = np.where(confident[:, None], _first(masked, doubt, quota), asked)
+            written = asked[place, column]
+            at = at[0][written], at[1][written]
+            drawn = drawn[0][written], drawn[1][written], drawn[2][written]
+        found.put(at, drawn)
         left[at] = False
 
-    def _tensor(self, values: NDArray[Any]) -> torch.Tensor:
-        return torch.as_tensor(values, device=self.model.device)
+    def _draw_all(
+        self,
+        hidden: Tensor,
+        rows: Rows,
+        at: tuple[NDArray[np.int64], NDArray[np.int64]],
+        *,
+        opinion: bool,
+    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """Draw a token for each hidden state, a block of them at a time."""
+        blocks = []
+        for start in range(0, len(hidden), self._head_rows):
+            some = slice(start, start + self._head_rows)
+            logits = self.runtime.logits(hidden[some])
+            blocks.append(self._draw(logits, rows, (at[0][some], at[1][some]), opinion=opinion))
+        tokens, probability, rank = (
+            torch.cat(parts).cpu().numpy() for parts in zip(*blocks, strict=True)
+        )
+        return tokens, probability, rank
 
 
 def _lots(rows: Rows) -> NDArray[np.int64]:

@@ -17,6 +17,11 @@ from torch import Tensor
 _GOLDEN = 0x9E3779B97F4A7C15 - 2**64
 _MIX_1 = 0xBF58476D1CE4E5B9 - 2**64
 _MIX_2 = 0x94D049BB133111EB - 2**64
+_HALF_MIX_1 = 0x7FEB352D
+_HALF_MIX_2 = 0x846CA68B - 2**32
+COLUMN = 8
+BLOCK_LOGITS = 2**18
+"""Noise is made for so many logits at once, which stay in a processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -53,45 +58,83 @@ def draw_sequence_keys(rng: np.random.Generator, rows: int) -> NDArray[np.int64]
     return rng.integers(np.iinfo(np.int64).max, size=rows)
 
 
+def _mix_half(x: Tensor) -> Tensor:
+    """Scramble 32 bits in place (Ellis, hash-prospector: lowbias32)."""
+    for bits, factor in ((16, _HALF_MIX_1), (15, _HALF_MIX_2)):
+        x.bitwise_xor_((x >> bits).bitwise_and_((1 << (32 - bits)) - 1)).mul_(factor)
+    return x.bitwise_xor_((x >> 16).bitwise_and_(0xFFFF))
+
+
 def gumbel_noise(keys: Tensor, ids: Tensor) -> Tensor:
-    """Return standard Gumbel noise `[rows, ids]` for keys `[rows]` and token ids."""
-    bits = _shift(_mix(keys[:, None] + (ids + 1) * _GOLDEN), 11)
-    uniform = (bits.double() + 0.5) * 2.0**-53
-    return -(-uniform.log()).log()
+    """Return standard Gumbel noise `[rows, ids]`, float32, for keys `[rows]` and token ids.
+
+    `ids` is `[ids]`, or `[rows, ids]` where each row has its own. Both halves of a key are mixed
+    in, and 31 bits decide, with full precision where noise is large.
+    """
+    low, high = keys.int()[:, None], (keys >> 32).int()[:, None]
+    bits = _mix_half(_mix_half(_mix_half(ids.int() + 1) ^ low).bitwise_xor_(high))
+    uniform = bits.bitwise_and_(0x7FFFFFFF).float().add_(0.5).mul_(2.0**-31)
+    waiting_time = uniform.clamp_(max=1 - 2.0**-24).neg_().log1p_().neg_()
+    return waiting_time.log_().neg_()
 
 
 def draw_tokens(logits: Tensor, keys: Tensor, sampling: Sampling) -> Tensor:
     """Draw one token id a row from logits `[rows, vocabulary]`; banned tokens have logit -inf.
+
+    Noise is made only for the tokens that may be drawn: of a row with `top_k`, for those k.
 
     >>> logits = torch.tensor([[0.0, 9.0, 1.0]])
     >>> greedy = Sampling(torch.zeros(1), torch.zeros(1, dtype=torch.long), torch.ones(1))
     >>> draw_tokens(logits, torch.tensor([7]), greedy)
     tensor([1])
     """
-    greedy = sampling.temperature == 0
-    scaled = logits.double() / torch.where(greedy, 1.0, sampling.temperature.double())[:, None]
-    scaled = _limit_top_k(scaled, sampling.top_k)
-    scaled = _limit_top_p(scaled, sampling.top_p)
+    tokens = torch.empty(len(logits), dtype=torch.long, device=logits.device)
+    top_k = torch.where(sampling.temperature == 0, 1, sampling.top_k.clamp(max=logits.shape[1]))
+    for k in torch.unique(top_k).tolist():  # rows of one k alone: which of equals belong to the k
+        members = (top_k == k).nonzero()[:, 0]  # likeliest must not depend on a neighbour's k
+        for rows in members.split(max(1, BLOCK_LOGITS // (k or logits.shape[1]))):
+            tokens[rows] = _draw_block(logits, rows, k, keys, sampling)
+    return tokens
+
+
+def _draw_block(logits: Tensor, rows: Tensor, k: int, keys: Tensor, sampling: Sampling) -> Tensor:
+    """Draw for some rows, among their k likeliest tokens or (0) among all."""
+    own = logits if len(rows) == len(logits) else logits[rows]
     ids = torch.arange(logits.shape[1], device=logits.device)
-    noise = gumbel_noise(keys, ids)
-    return (scaled + torch.where(greedy[:, None], 0.0, noise)).argmax(dim=1)
+    if k:
+        own, ids = _likeliest(own, k)
+        if k == 1:
+            return ids[:, 0]
+    scaled = own / sampling.temperature[rows].float()[:, None]
+    top_p = sampling.top_p[rows]
+    if bool((top_p < 1).any()):
+        scaled = _limit_top_p(scaled, top_p)
+    best = scaled.add_(gumbel_noise(keys[rows], ids)).argmax(dim=1)
+    return ids.gather(1, best[:, None])[:, 0] if k else best
 
 
-def _limit_top_k(logits: Tensor, top_k: Tensor) -> Tensor:
-    largest = min(int(top_k.max()), logits.shape[1]) if len(top_k) else 0
-    if largest == 0:
-        return logits
-    best = logits.topk(largest, dim=1).values
-    last = best.gather(1, (top_k.clamp(1, largest) - 1)[:, None])
-    return logits.masked_fill((logits < last) & (top_k > 0)[:, None], -torch.inf)
+def _likeliest(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return the k largest logits of each row and their ids, in descending order.
+
+    The k largest lie in the k columns of largest maximum, so most of a vocabulary is looked at
+    only once, without being sorted.
+    """
+    columns = logits.shape[1] // COLUMN
+    if columns <= k:
+        return logits.topk(k, dim=1)
+    in_columns = logits[:, : COLUMN * columns].view(-1, COLUMN, columns)
+    best = in_columns.amax(dim=1).topk(k, dim=1).indices
+    steps = torch.arange(COLUMN, device=logits.device) * columns
+    rest = torch.arange(COLUMN * columns, logits.shape[1], device=logits.device)
+    ids = torch.cat([(best[:, :, None] + steps).flatten(1), rest.expand(len(best), -1)], dim=1)
+    largest, place = logits.gather(1, ids).topk(k, dim=1)
+    return largest, ids.gather(1, place)
 
 
 def _limit_top_p(logits: Tensor, top_p: Tensor) -> Tensor:
     """Keep the likeliest tokens whose mass before them is below `top_p` (Holtzman et al. 2020)."""
-    if not bool((top_p < 1).any()):
-        return logits
     ordered, order = logits.softmax(dim=1).sort(dim=1, descending=True, stable=True)
-    mass_before = ordered.cumsum(dim=1) - ordered
+    mass_before = ordered.cumsum(dim=1, dtype=torch.float64) - ordered
     out = (mass_before >= top_p[:, None]) & (top_p < 1)[:, None]
     out[:, 0] = False
     return logits.masked_fill(torch.zeros_like(out).scatter(1, order, out), -torch.inf)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from synthenticity.text.tokenization import special_ids
+from synthenticity.text.tokenization import ids_and_offsets, special_ids
 
 SCRIPT_WITHOUT_SPACES = 0x2E80
 """From here on (CJK, Hangul, ...) no space is put between two letters that meet."""
@@ -106,8 +106,7 @@ class Spelling:
         ]
 
     def _tokenized(self, text: str, encoding: Any) -> TokenizedText:
-        ids = np.array(encoding.ids, dtype=np.int64)
-        offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
+        ids, offsets = ids_and_offsets(encoding)
         starts, ends = offsets[:, 0], np.maximum.accumulate(offsets[:, 1])
         following = np.concatenate([starts[1:], [len(text)]])[: len(ids)]
         ends = _with_marks(text, ends, following)

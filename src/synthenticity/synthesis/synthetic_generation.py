@@ -15,6 +15,7 @@ from synthenticity.synthesis.masking import MASKED, RANDOM, apply_bert_style_cor
 from synthenticity.synthesis.sampling import draw_sequence_keys
 from synthenticity.synthesis.token_labels import (
     NOT_COUNTED,
+    ORIGINAL_TOKEN,
     RANDOM_TOKEN,
     REPLACED_TOKEN,
     RESTORED_TOKEN,
@@ -56,6 +57,66 @@ def fraction_labelled(
     return np.asarray(share, dtype=np.float32)
 
 
+@dataclass(frozen=True)
+class MaskedIds:
+    """Sequences of which chance has decided everything, all `[batch, length]` but `keys`.
+
+    `corrupted` is `original` with the `random_tokens` of `bert` corruption in it; `to_fill` is
+    left to the filling model, whose noise is keyed by `keys` `[batch]`.
+    """
+
+    original: NDArray[np.int64]
+    corrupted: NDArray[np.int64]
+    to_fill: NDArray[np.bool_]
+    random_tokens: NDArray[np.bool_]
+    special: NDArray[np.bool_]
+    keys: NDArray[np.int64]
+
+    def filled_by(self, mlm_engine: FillingModel, **sampling: Any) -> NDArray[np.int64]:
+        """Return the ids `[batch, length]` that a filling model makes of them."""
+        return mlm_engine.predict_masked_tokens(
+            self.corrupted, self.to_fill, sequence_keys=self.keys, **sampling
+        )
+
+    def labelled(self, filled: NDArray[np.int64]) -> SyntheticText:
+        """Return what became of them, with its truth."""
+        kind = np.where(filled == self.original, RESTORED_TOKEN, REPLACED_TOKEN)
+        labels = np.where(self.to_fill, kind, ORIGINAL_TOKEN)
+        labels[self.random_tokens] = RANDOM_TOKEN
+        labels[self.special] = NOT_COUNTED
+        return SyntheticText(filled, labels.astype(np.int8))
+
+
+def mask_ids(
+    original: NDArray[np.int64],
+    mask: NDArray[np.bool_],
+    special_ids: NDArray[np.int64],
+    rng: np.random.Generator,
+    *,
+    corruption: str = "mask",
+    ordinary_ids: NDArray[np.int64] | None = None,
+) -> MaskedIds:
+    """Draw what `create_synthetic_text` leaves to chance; the arguments are its own."""
+    special = np.isin(original, special_ids)
+    if (mask & special).any():
+        raise ValueError("mask: covers special tokens. Mask only maskable positions.")
+    keys = draw_sequence_keys(rng, len(original))
+    if corruption != "bert":
+        return MaskedIds(original, original, mask, np.zeros_like(mask), special, keys)
+    if ordinary_ids is None:
+        raise ValueError("ordinary_ids: needed for bert corruption.")
+    corrupted, done = apply_bert_style_corruption(
+        original,
+        mask,
+        mask_token_id=-1,
+        ordinary_ids=ordinary_ids,
+        rng=rng,
+    )
+    to_fill = done == MASKED
+    corrupted = np.where(to_fill, original, corrupted)  # what `forbid_original` forbids
+    return MaskedIds(original, corrupted, to_fill, done == RANDOM, special, keys)
+
+
 def create_synthetic_text(
     original: NDArray[np.int64],
     mask: NDArray[np.bool_],
@@ -80,28 +141,15 @@ def create_synthetic_text(
             one value or `[batch]`.
 
     """
-    special = np.isin(original, mlm_engine.special_ids)
-    if (mask & special).any():
-        raise ValueError("mask: covers special tokens. Mask only maskable positions.")
-    keys = draw_sequence_keys(rng, len(original))
-    corrupted, to_fill, random_tokens = original, mask, np.zeros_like(mask)
-    if corruption == "bert":
-        if ordinary_ids is None:
-            raise ValueError("ordinary_ids: needed for bert corruption.")
-        corrupted, done = apply_bert_style_corruption(
-            original,
-            mask,
-            mask_token_id=-1,
-            ordinary_ids=ordinary_ids,
-            rng=rng,
-        )
-        to_fill, random_tokens = done == MASKED, done == RANDOM
-        corrupted = np.where(to_fill, original, corrupted)  # what `forbid_original` forbids
-    filled = mlm_engine.predict_masked_tokens(corrupted, to_fill, sequence_keys=keys, **sampling)
-    labels = np.where(to_fill, np.where(filled == original, RESTORED_TOKEN, REPLACED_TOKEN), 0)
-    labels[random_tokens] = RANDOM_TOKEN
-    labels[special] = NOT_COUNTED
-    return SyntheticText(filled, labels.astype(np.int8))
+    masked = mask_ids(
+        original,
+        mask,
+        mlm_engine.special_ids,
+        rng,
+        corruption=corruption,
+        ordinary_ids=ordinary_ids,
+    )
+    return masked.labelled(masked.filled_by(mlm_engine, **sampling))
 
 
 def add_cls_token(

@@ -19,7 +19,12 @@ from synthenticity.errors import CorpusError, ModelError
 from synthenticity.seeding import numpy_rng
 from synthenticity.text.corpus import Corpus
 from synthenticity.text.splits import Pool
-from synthenticity.text.tokenization import character_table, encode_characters, encode_texts
+from synthenticity.text.tokenization import (
+    character_table,
+    encode_characters,
+    encode_texts,
+    ids_and_offsets,
+)
 from synthenticity.text.units import token_units, touching_tokens
 
 SNAP = 64
@@ -204,8 +209,7 @@ class TokenPool:
 
     def _cut_tokens(self, document: int, start: int, text: str, encoding: Any) -> _Cut:
         """Return the first tokens; the text ends with them, and no character is cut by the end."""
-        ids = np.array(encoding.ids, dtype=np.int64)
-        offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
+        ids, offsets = ids_and_offsets(encoding)
         count = min(self.window_length, len(ids))
         while 0 < count < len(ids) and offsets[count, 0] < offsets[count - 1, 1]:
             count -= 1  # a character of several tokens

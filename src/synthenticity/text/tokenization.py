@@ -11,6 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -127,14 +128,30 @@ def encode_with_offsets(tokenizer: Any, text: str) -> tuple[NDArray[np.int64], N
 
     A special token spelt out in the text is text: `[MASK]` never becomes a mask.
     """
+    return encode_all_with_offsets(tokenizer, [text])[0]
+
+
+def encode_all_with_offsets(
+    tokenizer: Any, texts: Sequence[str]
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Return what `encode_with_offsets` does of each text, on all cores."""
     table = character_table(tokenizer)
     if table is not None:
-        starts = np.arange(len(text), dtype=np.int64)
-        ids = encode_characters(table, text, tokenizer.unk_token_id)
-        return ids, np.stack([starts, starts + 1], axis=1)
-    encoding = encode_texts(tokenizer, [text])[0]
-    offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
-    return np.array(encoding.ids, dtype=np.int64), offsets
+        places = np.arange(1 + max(map(len, texts), default=0), dtype=np.int64)
+        pairs = np.stack([places[:-1], places[1:]], axis=1)
+        return [
+            (encode_characters(table, text, tokenizer.unk_token_id), pairs[: len(text)].copy())
+            for text in texts
+        ]
+    return [ids_and_offsets(encoding) for encoding in encode_texts(tokenizer, texts)]
+
+
+def ids_and_offsets(encoding: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return ids `[tokens]` and offsets `[tokens, 2]` of an encoding as arrays."""
+    ids = np.array(encoding.ids, dtype=np.int64)
+    # Numpy by itself would look at each pair twice.
+    flat = np.fromiter(chain.from_iterable(encoding.offsets), np.int64, 2 * len(ids))
+    return ids, flat.reshape(-1, 2)
 
 
 def encode_characters(table: NDArray[np.int64], text: str, unknown_id: int) -> NDArray[np.int64]:
@@ -162,6 +179,20 @@ def encode_texts(tokenizer: Any, texts: Sequence[str]) -> list[Any]:
             backend.enable_truncation(**truncation)
         if padding is not None:
             backend.enable_padding(**padding)
+
+
+def text_encoder(tokenizer: Any) -> Any:
+    """Return a copy of a tokenizer's backend that encodes as `encode_texts` does.
+
+    Its settings are never changed again, so a thread may use it beside one that uses the tokenizer.
+    """
+    from tokenizers import Tokenizer
+
+    copy = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    copy.no_truncation()
+    copy.no_padding()
+    copy.encode_special_tokens = True
+    return copy
 
 
 def character_table(tokenizer: Any) -> NDArray[np.int64] | None:
