@@ -371,6 +371,7 @@ def test_the_filling_model_does_not_look_at_padding(
     fill = engine.fill
 
     def noted(ids: Any, mask: Any, **settings: Any) -> Any:
+        settings["opinion"] = True
         seen.append((ids, mask, settings, fill(ids, mask, **settings)))
         return seen[-1][-1]
 

@@ -213,5 +213,5 @@ def test_token_pairs_tell_no_more_than_the_text_itself(
     ids = [" ".join(map(str, row)) for row in data["input_ids"].tolist()]
     by_pairs = told_apart(ids, filled, token_pattern=r"\d+", ngram_range=(1, 2))
     by_text = told_apart(data["text"].tolist(), filled, analyzer="char", ngram_range=(1, 4))
-    assert by_text > 0.6
+    assert by_text > 0.55  # there is something to be seen
     assert by_pairs < by_text + 0.05

@@ -117,7 +117,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(
     parts[0].write_bytes(parts[0].read_bytes()[:-100])  # and one is damaged
     seen: list[FillProgress] = []
     result = fill_corpus(config, out, on_progress=seen.append)
-    assert [progress.resumed for progress in seen] == [False, True, False]
+    assert sorted(progress.resumed for progress in seen) == [False, False, True]
     written = sum(len(row["ranks"]) for row in rows_of(out))
     assert result.progress.written_tokens == written
     assert result.progress.new_documents == 344

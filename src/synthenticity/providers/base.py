@@ -3,10 +3,12 @@
 A provider says what it makes (`build_meta`) and makes one batch from a random generator
 (`sample_batch`). Everything else (files, numbers, backlog, identity) is the queue's. A file is a
 function of (settings, split, number), because its batches draw from generators keyed by these.
+One with a model says in three steps how a batch is made (`SteppedProvider`), so that the model
+need not wait for the other two.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -72,6 +74,11 @@ class DataProviderBase(ABC):
     def sample_batch(self, split: str, rng: np.random.Generator) -> Columns:
         """Return one batch, `[batch_size, ...]` for every column; all chance comes from `rng`."""
 
+    @property
+    def rows_found(self) -> int:
+        """How many rows were not read by a model because it had read them before."""
+        return 0
+
     def made_with(self) -> dict[str, Any]:
         """Return what decides the content beside the settings: hashes of corpus, model, ..."""
         return {}
@@ -97,11 +104,45 @@ class DataProviderBase(ABC):
 
     def make_file(self, split: str, number: int) -> Columns:
         """Return the columns of a batch file: a function of the settings, split and number."""
-        batches = [
-            self.sample_batch(split, numpy_rng(self.config.seed, split, number, f"batch {index}"))
-            for index in range(self.config.batches_per_file)
-        ]
-        return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+        return joined(
+            [
+                self.sample_batch(split, self.batch_rng(split, number, index))
+                for index in range(self.config.batches_per_file)
+            ]
+        )
+
+    def batch_rng(self, split: str, number: int, index: int) -> np.random.Generator:
+        """Return the generator that one batch of a file draws from."""
+        return numpy_rng(self.config.seed, split, number, f"batch {index}")
+
+
+class SteppedProvider(DataProviderBase):
+    """A provider that makes a batch in three steps, each of which has a thread of its own.
+
+    While the model fills a batch, the next is drawn and the one before is labelled and written.
+    What a step needs, the step before hands it; no two may change one and the same object.
+    """
+
+    @abstractmethod
+    def draw_batch(self, split: str, rng: np.random.Generator) -> Any:
+        """Draw all that chance decides (windows, masks, noise keys), without the model."""
+
+    @abstractmethod
+    def fill_batch(self, drawn: Any) -> Any:
+        """Let the model write into what was drawn; nothing else."""
+
+    @abstractmethod
+    def label_batch(self, filled: Any) -> Columns:
+        """Return the batch, with its truth."""
+
+    def sample_batch(self, split: str, rng: np.random.Generator) -> Columns:
+        """Return one batch: the three steps one after the other."""
+        return self.label_batch(self.fill_batch(self.draw_batch(split, rng)))
+
+
+def joined(batches: Sequence[Columns]) -> Columns:
+    """Return batches as the columns of one file."""
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 
 def column(name: str, dtype: str, shape: list[int], role: str, stored: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ models.
 """
 
 import math
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,15 +18,20 @@ from synthenticity.errors import ConfigError
 from synthenticity.providers.base import column
 from synthenticity.recipe import Recipe
 from synthenticity.stream.batch_file import STRINGS, Columns, narrowest_ids
-from synthenticity.synthesis.filling import FilledDocument, Filler
+from synthenticity.synthesis.filling import FilledDocument, Filler, MaskedDocument
 from synthenticity.synthesis.masking import choose_positions, choose_recipes
 from synthenticity.synthesis.splicing import label_tokens
-from synthenticity.synthesis.synthetic_generation import add_cls_token, create_synthetic_text
+from synthenticity.synthesis.synthetic_generation import MaskedIds, add_cls_token, mask_ids
 from synthenticity.synthesis.token_labels import NOT_COUNTED
 from synthenticity.synthesis.window_batches import FillingModelInUse, sampling_of
 from synthenticity.text.reading import Document
 from synthenticity.text.token_pool import Windows
-from synthenticity.text.tokenization import encode_texts, special_ids, tokenizer_fingerprint
+from synthenticity.text.tokenization import (
+    ids_and_offsets,
+    special_ids,
+    text_encoder,
+    tokenizer_fingerprint,
+)
 
 RESERVE_SHARE = 0.25
 """Of a window's tokens, so many more are read behind it and never masked: text whose tokens become
@@ -36,7 +42,7 @@ NOTHING_TO_MASK = "nothing to mask"
 
 
 class FilledWindows(Protocol):
-    """Makes windows partly synthetic.
+    """Makes windows partly synthetic, in the three steps of a `SteppedProvider`.
 
     `tokens_needed` is how long the windows must be.
     """
@@ -44,12 +50,29 @@ class FilledWindows(Protocol):
     tokens_needed: int
 
     def schema(self) -> list[dict[str, Any]]:
-        """Return the columns that `make` gives beside `input_ids` and `token_labels`."""
+        """Return the columns that `label` gives beside `input_ids` and `token_labels`."""
         ...
 
-    def make(self, windows: Windows, rng: np.random.Generator) -> Columns:
-        """Fill windows: `input_ids` and `token_labels` `[count, block_size]`, and the rest."""
+    def draw(self, windows: Windows, rng: np.random.Generator) -> Any:
+        """Choose recipes, positions and noise keys."""
         ...
+
+    def fill(self, drawn: Any) -> Any:
+        """Let the model write what was drawn to be filled."""
+        ...
+
+    def label(self, filled: Any) -> Columns:
+        """Return `input_ids` and `token_labels` `[count, block_size]`, and the rest."""
+        ...
+
+
+@dataclass(frozen=True)
+class _MaskedWindows:
+    """Windows of ids before they are filled."""
+
+    windows: Windows
+    masked: MaskedIds
+    recipes: list[Recipe]
 
 
 class FilledIds:
@@ -86,22 +109,33 @@ class FilledIds:
             column("mlm", "str", [], "info", "str"),
         ]
 
-    def make(self, windows: Windows, rng: np.random.Generator) -> Columns:
-        """Fill the masked ids of all windows in one call of the model."""
+    def draw(self, windows: Windows, rng: np.random.Generator) -> _MaskedWindows:
+        """Mask the windows."""
         index, ratios = choose_recipes(self._recipes, len(windows.ids), rng)
         maskable = ~np.isin(windows.ids, self._engine.special_ids) & ~windows.protected
-        chosen = [self._recipes[number] for number in index]
-        padded = windows.attention_mask
-        text = create_synthetic_text(
+        mask = choose_positions(self._recipes, index, ratios, maskable, rng, units=windows.units)
+        masked = mask_ids(
             windows.ids,
-            choose_positions(self._recipes, index, ratios, maskable, rng, units=windows.units),
-            self._engine,
+            mask,
+            self._engine.special_ids,
             rng,
             corruption=self._corruption,
             ordinary_ids=self._ordinary_ids,
-            **sampling_of(chosen),
-            **({} if padded is None else {"attention_mask": padded}),
         )
+        return _MaskedWindows(windows, masked, [self._recipes[number] for number in index])
+
+    def fill(self, drawn: _MaskedWindows) -> tuple[_MaskedWindows, NDArray[np.int64]]:
+        """Fill the masked ids of all windows in one call of the model."""
+        padded = drawn.windows.attention_mask
+        sampling = sampling_of(drawn.recipes)
+        if padded is not None:
+            sampling["attention_mask"] = padded
+        return drawn, drawn.masked.filled_by(self._engine, **sampling)
+
+    def label(self, filled: tuple[_MaskedWindows, NDArray[np.int64]]) -> Columns:
+        """Put [CLS] before the filled ids, their labels and the original ids."""
+        drawn, ids = filled
+        text = drawn.masked.labelled(ids)
         cls, pad, block = (
             self._tokenizer.cls_token_id,
             self._tokenizer.pad_token_id,
@@ -110,10 +144,18 @@ class FilledIds:
         return {
             "input_ids": add_cls_token(text.ids, cls, block, pad),
             "token_labels": add_cls_token(text.token_labels, NOT_COUNTED, block, NOT_COUNTED),
-            "original_ids": add_cls_token(windows.ids, cls, block, pad),
-            "recipe": np.array([recipe.name for recipe in chosen]),
-            "mlm": np.full(len(chosen), self._name),
+            "original_ids": add_cls_token(drawn.windows.ids, cls, block, pad),
+            "recipe": np.array([recipe.name for recipe in drawn.recipes]),
+            "mlm": np.full(len(drawn.recipes), self._name),
         }
+
+
+@dataclass(frozen=True)
+class _MaskedTexts:
+    """The texts of windows, and their masked documents, into which the models write."""
+
+    texts: list[str]
+    masked: list[MaskedDocument]
 
 
 class FilledTexts:
@@ -138,6 +180,7 @@ class FilledTexts:
             )
         self.filler = filler
         self._tokenizer, self._block_size = tokenizer, block_size
+        self._encoder = text_encoder(tokenizer)
         self._special = special_ids(tokenizer)
         self.tokens_needed = block_size - 1 + math.ceil(RESERVE_SHARE * block_size)
         own = tokenizer_fingerprint(tokenizer)
@@ -156,33 +199,46 @@ class FilledTexts:
             column("mlm", "str", [], "info", "str"),
         ]
 
-    def make(self, windows: Windows, rng: np.random.Generator) -> Columns:
-        """Fill the first `block_size - 1` tokens of windows, and keep as many of the result."""
+    def draw(self, windows: Windows, rng: np.random.Generator) -> _MaskedTexts:
+        """Mask the first `block_size - 1` tokens of windows."""
         salt = int(rng.integers(np.iinfo(np.int64).max))
         documents = [
             Document(f"{salt} {row}", text, protected=self._protected_spans(windows, row))
             for row, text in enumerate(windows.texts)
         ]
-        results = self.filler.fill(documents, [0] * len(documents))
-        filled = [item if isinstance(item, FilledDocument) else None for item in results]
+        return _MaskedTexts(windows.texts, self.filler.mask(documents, [0] * len(documents)))
+
+    def fill(self, drawn: _MaskedTexts) -> _MaskedTexts:
+        """Let the models write; what they think of it is in no column."""
+        self.filler.write(drawn.masked, opinion=False)
+        return drawn
+
+    def label(self, filled: _MaskedTexts) -> Columns:
+        """Read the final texts again, and keep `block_size - 1` of their tokens."""
+        found = self.filler.splice(filled.masked)
+        items = [item if isinstance(item, FilledDocument) else None for item in found]
         texts = [
-            document.text if item is None else item.text
-            for document, item in zip(documents, filled, strict=True)
+            original if item is None else item.text
+            for original, item in zip(filled.texts, items, strict=True)
         ]
         shape = len(texts), self._block_size - 1
         ids = np.full(shape, self._tokenizer.pad_token_id, dtype=np.int64)
         labels = np.full(shape, NOT_COUNTED, dtype=np.int64)
         differs = np.zeros(len(texts), dtype=np.int64)
-        for row, encoding in enumerate(encode_texts(self._tokenizer, texts)):
-            own, offsets = _first_tokens(encoding, shape[1])
-            item = filled[row]
+        encodings = self._encoder.encode_batch(texts, add_special_tokens=False)
+        for row, (encoding, item) in enumerate(zip(encodings, items, strict=True)):
+            read, offsets = ids_and_offsets(encoding)
+            own = read[: shape[1]]
             ids[row, : len(own)] = own
             labels[row, : len(own)] = label_tokens(
-                item.spans if item else [], len(texts[row]), offsets, ~np.isin(own, self._special)
+                item.spans if item else [],
+                len(texts[row]),
+                offsets[: shape[1]],
+                ~np.isin(own, self._special),
             )
             if item is not None:
                 differs[row] = (
-                    not np.array_equal(np.array(encoding.ids), item.token_ids)
+                    not np.array_equal(read, item.token_ids)
                     if self._same_tokenizer[item.mlm]
                     else UNKNOWN
                 )
@@ -190,11 +246,11 @@ class FilledTexts:
         return {
             "input_ids": add_cls_token(ids, cls, block, self._tokenizer.pad_token_id),
             "token_labels": add_cls_token(labels, NOT_COUNTED, block, NOT_COUNTED),
-            "original": np.array(windows.texts, dtype=STRINGS),
+            "original": np.array(filled.texts, dtype=STRINGS),
             "text": np.array(texts, dtype=STRINGS),
             "reencoding_differs": differs,
-            "recipe": np.array([item.recipe if item else NOTHING_TO_MASK for item in filled]),
-            "mlm": np.array([item.mlm if item else "" for item in filled]),
+            "recipe": np.array([item.recipe if item else NOTHING_TO_MASK for item in items]),
+            "mlm": np.array([item.mlm if item else "" for item in items]),
         }
 
     def _protected_spans(self, windows: Windows, row: int) -> tuple[tuple[int, int], ...]:
@@ -206,8 +262,3 @@ class FilledTexts:
         if count > self._block_size - 1:
             spans.append((int(windows.starts[row, self._block_size - 1]), len(windows.texts[row])))
         return tuple(spans)
-
-
-def _first_tokens(encoding: Any, most: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    offsets = np.array(encoding.offsets[:most], dtype=np.int64).reshape(-1, 2)
-    return np.array(encoding.ids[:most], dtype=np.int64), offsets

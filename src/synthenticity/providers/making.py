@@ -1,53 +1,32 @@
-"""Who makes batch files: this process, one at a time, or worker processes, each on a device.
+"""Who makes batch files: this process, in a line, or worker processes, each on a device.
 
 Only the owner of a queue hands out numbers and commits. A worker builds a provider of its own from
 the settings, checks that it would make the same data, and sends back the bytes of each file, which
-are the same whoever makes it.
+are the same whoever makes it. Within a file, a worker's batches go in a line, too; between two,
+its model waits for the owner, which costs less than a second file in each worker's memory and is
+what more workers than devices are for.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Self
 
 from synthenticity.config import Config
 from synthenticity.errors import CompatibilityError, ConfigError
 from synthenticity.faults import point
 from synthenticity.providers.base import DataProviderBase, find_provider
-from synthenticity.stream.batch_file import Identity, encode_batch_file
+from synthenticity.providers.file_line import FileLine, MadeFile, Name
+from synthenticity.runtimes.devices import resolve_device
 from synthenticity.stream.meta import Meta
-from synthenticity.stream.summary import StreamSummary
-from synthenticity.synthesis.checkpoints import resolve_device
 from synthenticity.text.files import STANDARD_INPUT
 from synthenticity.workers import Workers, settle_libraries, threads_of_each
 
-Name = tuple[str, int]
-"""Split and number of a file."""
-
-
-@dataclass(frozen=True)
-class MadeFile:
-    """A batch file that is not committed yet, and its figures."""
-
-    split: str
-    number: int
-    content: bytes
-    sequences: int
-    summary: StreamSummary
-
-
-def make_file(provider: DataProviderBase, meta: Meta, name: Name) -> MadeFile:
-    """Make one file: a function of the settings and its name."""
-    columns = provider.make_file(*name)
-    point("provider.made")
-    content = encode_batch_file(columns, meta.schema, Identity(meta.fingerprint, *name))
-    summary = StreamSummary()
-    summary.add(columns)
-    return MadeFile(*name, content, len(next(iter(columns.values()))), summary)
+FILES_AHEAD = 3
+"""In work without workers: one is committed, one filled, and of one the first batches are drawn."""
 
 
 class FileMaker:
-    """Makes the files whose names it is given: one at a time here, or as many as it has workers.
+    """Makes the files whose names it is given: in a line here, or as many as it has workers.
 
     Attributes:
         in_work: the names that were given and whose files were not handed back.
@@ -56,15 +35,15 @@ class FileMaker:
 
     def __init__(self, provider: DataProviderBase, meta: Meta, places: "Places") -> None:
         self.in_work: list[Name] = []
-        self._most = max(1, places.workers)
-        self._make: Callable[[Name], MadeFile] | None = None
+        self._most = places.workers or FILES_AHEAD
+        self._line: FileLine | None = None
         self._workers: Workers[Name, MadeFile] | None = None
         if places.workers:
             self._workers = Workers(
                 _build_in_worker, [(config, meta, places.threads) for config in places.configs]
             )
         else:
-            self._make = partial(make_file, provider, meta)
+            self._line = FileLine(provider, meta)
 
     @property
     def has_room(self) -> bool:
@@ -74,16 +53,18 @@ class FileMaker:
     def give(self, name: Name) -> None:
         """Have a file made."""
         self.in_work.append(name)
+        if self._line is not None:
+            self._line.give(name)
         if self._workers is not None:
             self._workers.give(name, f"{name[0]} {name[1]}")
 
     def wait(self, seconds: float) -> list[MadeFile]:
-        """Return files that are made; wait for the first, of workers at most so many seconds."""
+        """Return files that are made; wait for the first, at most so many seconds."""
+        made: list[MadeFile] = []
+        if self._line is not None:
+            made = self._line.wait(seconds)
         if self._workers is not None:
             made = [file for _, file in self._workers.wait(seconds)]
-        else:
-            assert self._make is not None
-            made = [self._make(self.in_work[0])]
         for file in made:
             self.in_work.remove((file.split, file.number))
         return made
@@ -92,6 +73,8 @@ class FileMaker:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._line is not None:
+            self._line.end()
         if self._workers is not None:
             self._workers.end()
 
@@ -113,9 +96,12 @@ def _build_in_worker(config: Config, meta: Meta, threads: int | None) -> Callabl
             "directory (--out-dir)."
         )
 
+    line = FileLine(provider, meta)
+
     def make(name: Name) -> MadeFile:
         point("worker.begun")
-        made = make_file(provider, meta, name)
+        line.give(name)
+        (made,) = line.wait()
         point("worker.made")
         return made
 

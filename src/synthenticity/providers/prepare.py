@@ -25,7 +25,8 @@ from synthenticity.durable import flush, flush_names, is_full, write_whole
 from synthenticity.errors import ConfigError, QueueError
 from synthenticity.providers.base import DataProviderBase, find_provider
 from synthenticity.providers.card import finite_set_card
-from synthenticity.providers.making import FileMaker, Name, Places, find_places
+from synthenticity.providers.file_line import Name
+from synthenticity.providers.making import FileMaker, Places, find_places
 from synthenticity.providers.run import PrepareProgress, Run
 from synthenticity.stream.batch_queue import TRAIN, BatchQueue
 from synthenticity.stream.meta import FINITE, LIVE, Meta
@@ -74,7 +75,7 @@ def prepare(
         on_progress: called after each file and at the start of each wait: for the consumer, or
             for space on a full disk.
         on_end: called with the summary when the run is complete, stopped or interrupted.
-        stop: set it from another thread to end the run between two files.
+        stop: set it from another thread to end the run; what is not committed is made another time.
         take_turns: while another provider owns the directory, wait for its end (or for `stop`).
         workers: processes that make the files; 0 or 1: this one does. With more, a script makes
             this call under `if __name__ == "__main__"`.
@@ -251,6 +252,7 @@ def _finish(run: Run, unknown_share: float) -> dict[str, Any]:
         **run.summary.to_json(),
         "unknown_character_share": unknown_share,
         "files_made": run.files_made,
+        "rows_read_before": run.rows_found,
         "seconds": round(seconds, 3),
         "sequences_per_second": run.sequences / max(seconds, 1e-9),
         "tokens_per_second": run.tokens / max(seconds, 1e-9),

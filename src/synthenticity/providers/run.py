@@ -11,13 +11,14 @@ from dataclasses import dataclass
 
 from synthenticity.durable import is_full
 from synthenticity.faults import point
-from synthenticity.providers.making import FileMaker, MadeFile, Name
+from synthenticity.providers.file_line import MadeFile, Name
+from synthenticity.providers.making import FileMaker
 from synthenticity.stream.batch_queue import BatchQueue
 from synthenticity.stream.ownership import DISK_FULL, Ownership
 from synthenticity.stream.summary import StreamSummary
 
 LOOK_SECONDS = 0.5
-"""How often a run with busy workers looks for room in the backlog and whether it is stopped."""
+"""How often a busy run looks for room in the backlog and whether it is stopped."""
 SHORTEST_PAUSE = 0.1
 
 
@@ -60,7 +61,7 @@ class Run:
         self.pause = pause
         self.summary = StreamSummary()
         self.files_wanted: int | None = None
-        self.files_made = self.sequences = self.tokens = 0
+        self.files_made = self.sequences = self.tokens = self.rows_found = 0
         self.begin()
 
     def begin(self) -> None:
@@ -99,6 +100,7 @@ class Run:
         self.files_made += 1
         self.sequences += made.sequences
         self.tokens += made.summary.tokens
+        self.rows_found += made.rows_found
         self.summary.merge(made.summary)
         self.report(made.split, waiting=False)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from synthenticity.config import Config
 from synthenticity.errors import ConfigError
-from synthenticity.providers.base import DATA_SETTINGS, DataProviderBase, column
+from synthenticity.providers.base import DATA_SETTINGS, SteppedProvider, column
 from synthenticity.providers.filled_windows import FilledIds, FilledTexts, FilledWindows
 from synthenticity.providers.pools import open_corpus, open_split_pools
 from synthenticity.stream.batch_file import Columns, narrowest_ids
@@ -18,6 +18,7 @@ from synthenticity.synthesis.filling import Filler
 from synthenticity.synthesis.filling_model import FillingModel
 from synthenticity.synthesis.synthetic_generation import fraction_labelled
 from synthenticity.synthesis.token_labels import REPLACED_TOKEN, RESTORED_TOKEN
+from synthenticity.text.token_pool import Windows
 from synthenticity.text.tokenization import (
     check_cls_token_id,
     is_character_level,
@@ -29,7 +30,7 @@ UNTOUCHED_SHARE, ALL_FILLED_SHARE = 0.15, 0.05
 """Without untouched text in training, human text scores far above 0 (docs/benchmarks.md)."""
 
 
-class SequenceScorerProvider(DataProviderBase):
+class SequenceScorerProvider(SteppedProvider):
     """Makes scorer training data from the `scorer` pool of a corpus.
 
     Args:
@@ -90,6 +91,11 @@ class SequenceScorerProvider(DataProviderBase):
         own = tokenizer_fingerprint(self.tokenizer)
         return len(models) == 1 and tokenizer_fingerprint(models[0].engine.tokenizer) == own
 
+    @property
+    def rows_found(self) -> int:
+        """How many rows the filling models had read before."""
+        return self.filler.rows_found
+
     def build_meta(self) -> dict[str, Any]:
         """Describe the batches: ids in; the target and the token labels as truth."""
         length = [self.config.block_size]
@@ -121,10 +127,20 @@ class SequenceScorerProvider(DataProviderBase):
             "corruption": self.corruption,
         }
 
-    def sample_batch(self, split: str, rng: np.random.Generator) -> Columns:
-        """Return filled windows with [CLS] in front, their truth and where they come from."""
+    def draw_batch(self, split: str, rng: np.random.Generator) -> tuple[Windows, Any]:
+        """Draw windows, and what of them is masked."""
         windows = self.pools[split].sample_windows(rng, self.config.batch_size)
-        made = self.windows.make(windows, rng)
+        return windows, self.windows.draw(windows, rng)
+
+    def fill_batch(self, drawn: tuple[Windows, Any]) -> tuple[Windows, Any]:
+        """Let the filling model write."""
+        windows, masked = drawn
+        return windows, self.windows.fill(masked)
+
+    def label_batch(self, filled: tuple[Windows, Any]) -> Columns:
+        """Return filled windows with [CLS] in front, their truth and where they come from."""
+        windows, written = filled
+        made = self.windows.label(written)
         labels = made["token_labels"]
         synthenticity = fraction_labelled(labels, (RESTORED_TOKEN, REPLACED_TOKEN))
         authentic = self.config.target == "authenticity"
