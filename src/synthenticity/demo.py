@@ -90,6 +90,7 @@ def demo_stages(out: Path, budget: Budget) -> _Stages:
         val_files=1,
         corruption="mask",
         model_mode="language_model",
+        dtype="float32",  # as the published figures, on every machine
         learning_rate=4e-3,
         warmup_iters=50,
         max_iters=budget.mlm_iters,
@@ -106,6 +107,7 @@ def demo_stages(out: Path, budget: Budget) -> _Stages:
         mlm_checkpoint_path=str(out / "mlm"),
         init_from_checkpoint=str(out / "mlm"),
         model_mode="sequence_scorer",
+        dtype="float32",
         learning_rate=2e-3,
         warmup_iters=50,
         max_iters=budget.scorer_iters,

@@ -18,7 +18,9 @@ from synthenticity.cli.app import (
     quiet_libraries,
     share_processors,
 )
-from synthenticity.errors import CorpusError
+from synthenticity.errors import ConfigError, CorpusError
+
+TRACED_STEPS = 20
 
 
 @app.command
@@ -27,6 +29,14 @@ def train(
     *,
     out_dir: Annotated[Path | None, Parameter(help="Default: runs/NAME-OF-CONFIG.")] = None,
     prepare: Annotated[bool, Parameter(negative="", help="Start a provider, too.")] = False,
+    profile: Annotated[
+        list[int] | None,
+        Parameter(
+            negative="",
+            consume_multiple=(0, 1),
+            help="Say where the time goes, and trace so many iterations (20) into OUT_DIR/profile.",
+        ),
+    ] = None,
     as_json: Json = False,
     **overrides: Overrides,
 ) -> int:
@@ -54,6 +64,7 @@ def train(
                 on_progress=view.update,
                 on_message=view.message,
                 while_waiting=raise_if_provider_failed,
+                profile_steps=None if profile is None else _traced_steps(profile),
             )
     if not first:
         return GOOD
@@ -64,6 +75,13 @@ def train(
     return GOOD
 
 
+def _traced_steps(given: list[int]) -> int:
+    steps = given[0] if given else TRACED_STEPS
+    if steps < 1:
+        raise ConfigError(f"--profile: {steps} is no number of iterations. Give at least 1.")
+    return steps
+
+
 @app.command
 def score(
     run: Annotated[Path, Parameter(help="The --out_dir of a sequence_scorer run.")],
@@ -71,6 +89,10 @@ def score(
         str, Parameter(help="UTF-8 text file; - reads standard input.", allow_leading_hyphen=True)
     ] = "-",
     *,
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16"],
+        Parameter(help="Arithmetic; auto is float32. bfloat16 is faster, and less exact."),
+    ] = "auto",
     as_json: Json = False,
 ) -> int:
     """Say how much of a text a machine wrote, and colour the tokens."""
@@ -82,7 +104,7 @@ def score(
     with quiet_libraries():
         from synthenticity.scoring.scorer import Scorer
 
-        result = Scorer.from_pretrained(run).score(text)
+        result = Scorer.from_pretrained(run, dtype=dtype).score(text)
     if as_json:
         print(json.dumps(result.to_json()))
         return GOOD

@@ -11,8 +11,8 @@ import torch
 from transformers import TrainingArguments
 
 from synthenticity.config import Config
+from synthenticity.runtimes.devices import resolve_device, resolve_dtype
 from synthenticity.stream.slicing import share_of
-from synthenticity.synthesis.checkpoints import resolve_device, resolve_dtype
 from synthenticity.training.checks import reports
 from synthenticity.training.ranks import Ranks
 

@@ -1,4 +1,4 @@
-"""What happens between two steps: freezing, saving, stopping, reporting.
+"""What happens between two steps: saving, stopping, reporting.
 
 `transformers.Trainer` calls these; each decides one thing and knows nothing of the others.
 """
@@ -11,10 +11,8 @@ from typing import Any
 from transformers import TrainerCallback
 from transformers.integrations import TensorBoardCallback
 
-from synthenticity.config import Config
 from synthenticity.durable import is_full
 from synthenticity.faults import point
-from synthenticity.training.model import SequenceScorer
 from synthenticity.training.stream_trainer import StreamTrainer
 
 SPACE_OF_FIGURES = 2**16
@@ -27,25 +25,6 @@ class TrainProgress:
     step: int
     max_steps: int
     figures: dict[str, float]
-
-
-class Freezing(TrainerCallback):  # type: ignore[misc]
-    """Freezes the encoder until `unfreeze_at_iteration`, also in a continued run."""
-
-    def __init__(self, config: Config) -> None:
-        self.freeze = config.freeze_transformer
-        self.thaw_at = config.unfreeze_at_iteration
-
-    def on_step_begin(
-        self, args: Any, state: Any, control: Any, model: Any = None, **_kwargs: Any
-    ) -> None:
-        """Freeze or thaw as the step asks for."""
-        frozen = self.freeze and (self.thaw_at == 0 or state.global_step < self.thaw_at)
-        if isinstance(model, SequenceScorer):
-            if model.encoder_frozen != frozen:
-                model.freeze_encoder(frozen)
-        elif self.freeze:
-            model.base_model.requires_grad_(not frozen)
 
 
 class Flow(TrainerCallback):  # type: ignore[misc]

@@ -11,8 +11,8 @@ from transformers.integrations import get_available_reporting_integrations
 from synthenticity.config import Config
 from synthenticity.config_file import load_config, to_mapping
 from synthenticity.errors import CompatibilityError, ConfigError
+from synthenticity.runtimes.devices import resolve_device
 from synthenticity.stream.meta import LIVE, Meta
-from synthenticity.synthesis.checkpoints import resolve_device
 from synthenticity.text.tokenization import load_tokenizer
 from synthenticity.training.checkpoint_files import newest_checkpoint, verify_checkpoint
 from synthenticity.training.model import ModelMode, check_tokenizer, checkpoint_context_length
@@ -27,6 +27,7 @@ MAY_CHANGE = frozenset(
         "dataloader_num_workers",
         "device",
         "eval_interval",
+        "feature_cache_gb",
         "commit",
         "max_backlog_files",
         "max_iters",
@@ -46,6 +47,11 @@ def check_settings(config: Config, folder: Path) -> None:
     """Refuse settings that this machine or this directory cannot serve."""
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"out_dir: {folder} is a file. Give a directory.")
+    if config.dtype == "int8":
+        raise ConfigError(
+            'dtype: int8 is for filling, and nothing is trained in it. Set dtype = "bfloat16" or '
+            '"auto".'
+        )
     device = resolve_device(config.device)
     if device.index:
         raise ConfigError(

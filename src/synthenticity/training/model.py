@@ -77,15 +77,16 @@ class SequenceScorerConfig(PreTrainedConfig):  # type: ignore[misc]
 class ScorerOutput(ModelOutput):  # type: ignore[misc]
     """What a scorer says of a batch.
 
-    `synthenticity` `[batch]`, its `logit` `[batch]`, and with a token head `token_logits`
-    `[batch, length]` (None otherwise), all float32; `counted` `[batch, length]`, the tokens that
-    the synthenticity is the mean over.
+    `synthenticity` `[batch]`, its `logit` `[batch]`, the [CLS] head's part of that, `cls_logit`
+    `[batch]`, and with a token head `token_logits` `[batch, length]` (None otherwise), all
+    float32; `counted` `[batch, length]`, the tokens that the synthenticity is the mean over.
     """
 
     synthenticity: Tensor | None = None
     logit: Tensor | None = None
     token_logits: Tensor | None = None
     counted: Tensor | None = None
+    cls_logit: Tensor | None = None
 
 
 MEAN_MARGIN = 1e-4
@@ -134,9 +135,10 @@ class SequenceScorer(_PreTrainedModel):  # type: ignore[misc]
             hidden = self.encoder(
                 input_ids=input_ids, attention_mask=attention_mask
             ).last_hidden_state
+        hidden = hidden.to(self.cls_head.weight.dtype)  # an encoder alone may be in bfloat16
         special = torch.tensor(self.config.special_token_ids, device=input_ids.device)
         counted = ~torch.isin(input_ids, special)
-        logit = self.cls_head(hidden[:, 0]).squeeze(-1).float()
+        logit = cls_logit = self.cls_head(hidden[:, 0]).squeeze(-1).float()
         token_logits = None
         if self.token_head is not None:
             token_logits = self.token_head(hidden).squeeze(-1).float()
@@ -144,7 +146,11 @@ class SequenceScorer(_PreTrainedModel):  # type: ignore[misc]
             mean = probability.sum(dim=1) / counted.sum(dim=1).clamp(min=1)
             logit = logit + mean.clamp(MEAN_MARGIN, 1 - MEAN_MARGIN).logit()
         return ScorerOutput(
-            synthenticity=logit.sigmoid(), logit=logit, token_logits=token_logits, counted=counted
+            synthenticity=logit.sigmoid(),
+            logit=logit,
+            token_logits=token_logits,
+            counted=counted,
+            cls_logit=cls_logit,
         )
 
 

@@ -29,6 +29,7 @@ from synthenticity.training.checkpoint_files import (
     mark_position,
     remove_old_checkpoints,
 )
+from synthenticity.training.frozen_encoder import FrozenEncoder
 from synthenticity.training.objective import Batch, Objective
 from synthenticity.training.stopping import SharedFlag
 from synthenticity.training.stream_loader import StreamLoader
@@ -65,6 +66,7 @@ class StreamTrainer(Trainer):  # type: ignore[misc]
         self.disk = disk
         self.ranks = disk.ranks
         self.loader: StreamLoader | None = None
+        self.frozen_encoder: FrozenEncoder | None = None
         self.optimizer: Any
         self.control: Any
         self.settings = config
@@ -120,11 +122,18 @@ class StreamTrainer(Trainer):  # type: ignore[misc]
             loss = self.objective.loss(model, inputs)
         return (loss, None) if return_outputs else loss
 
+    def _prepare_input(self, data: Any) -> Any:
+        """Move a batch to the device while that computes, where the memory it lies in is pinned."""
+        if isinstance(data, Tensor):
+            return data.to(self.args.device, non_blocking=self.args.dataloader_pin_memory)
+        return super()._prepare_input(data)
+
     def create_optimizer(self, model: Any = None) -> Any:
         """Make an optimizer that holds every parameter from the start, frozen ones included.
 
         Two pairs of groups (with and without weight decay): the heads, and the encoder, whose
-        learning rate is multiplied by `unfreeze_lr_multiplier` if it starts frozen.
+        learning rate is multiplied by `unfreeze_lr_multiplier` if it starts frozen. A matrix that
+        both share is the encoder's.
         """
         if self.optimizer is not None:
             return self.optimizer
@@ -135,7 +144,7 @@ class StreamTrainer(Trainer):  # type: ignore[misc]
             id(parameter)
             for module in self.objective.head_modules(target)
             for parameter in module.parameters()
-        }
+        } - {id(parameter) for parameter in target.base_model.parameters()}
         rate = arguments["lr"]
         slowed = self.settings.freeze_transformer
         encoder_rate = rate * (self.settings.unfreeze_lr_multiplier if slowed else 1.0)
@@ -192,6 +201,9 @@ class StreamTrainer(Trainer):  # type: ignore[misc]
         for name in ("loss", "eval_loss"):
             if not math.isfinite(logs.get(name, 0.0)):
                 self._stop_diverged(name)
+        cache = self.frozen_encoder.cache if self.frozen_encoder else None
+        if cache is not None and cache.asked:
+            logs = {**logs, "cached_share": cache.hits / cache.asked}
         super().log(logs, *args, **kwargs)
 
     def _stop_diverged(self, what: str) -> None:

@@ -22,6 +22,7 @@ from synthenticity.config_file import write_config
 from synthenticity.durable import make_folder, take_lock, write_whole
 from synthenticity.errors import CompatibilityError, ConfigError
 from synthenticity.faults import point
+from synthenticity.runtimes.memory import keep_freed_memory
 from synthenticity.stream.dataset_consumer import DatasetConsumer
 from synthenticity.stream.meta import Meta
 from synthenticity.text.tokenization import load_tokenizer, tokenizer_fingerprint
@@ -29,7 +30,6 @@ from synthenticity.training.arguments import trainer_arguments
 from synthenticity.training.callbacks import (
     Curves,
     Flow,
-    Freezing,
     Reporting,
     TrainProgress,
 )
@@ -40,6 +40,7 @@ from synthenticity.training.checks import (
     check_settings,
     check_sizes,
 )
+from synthenticity.training.freezing import Freezing
 from synthenticity.training.loss import MODIFIERS, LossModifiers
 from synthenticity.training.model import (
     ModelMode,
@@ -47,6 +48,7 @@ from synthenticity.training.model import (
     build_scorer,
 )
 from synthenticity.training.objective import LanguageModelObjective, Objective, ScorerObjective
+from synthenticity.training.profiling import profiled
 from synthenticity.training.ranks import Ranks
 from synthenticity.training.stopping import SharedFlag, signals_set
 from synthenticity.training.stream_loader import worker_deaths_named
@@ -77,8 +79,12 @@ def train(
     on_progress: Callable[[TrainProgress], None] = lambda progress: None,
     on_message: Callable[[str], None] = logger.info,
     while_waiting: Callable[[], bool] = lambda: False,
+    profile_steps: int | None = None,
 ) -> TrainResult:
     """Train what `config.model_mode` says on the data in `config.data_dir`.
+
+    With `profile_steps`, write a trace of so many steps and a table of where the time went into
+    `profile/` in `out_dir`, and tell the table to `on_message`.
 
     Raises:
         CompatibilityError: data, checkpoint and config do not belong together.
@@ -93,6 +99,8 @@ def train(
     check_settings(config, folder)
     arguments = trainer_arguments(config, folder, ranks)
     resumed = check_continuation(config, folder)
+    if arguments.device.type == "cpu":
+        keep_freed_memory()
     stop = SharedFlag()
     disk = SpaceWaiter(
         folder, pause=config.sleep_seconds, stop=stop, ranks=ranks, on_message=on_message
@@ -121,7 +129,8 @@ def train(
             if checkpoint and step >= config.max_iters:  # killed before the model was saved
                 trainer.restore(checkpoint)
             else:
-                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+                with profiled(trainer, folder, profile_steps, on_message):
+                    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             if any(ranks.largest(stop.is_set())):
                 raise KeyboardInterrupt
             return _finish(trainer, folder)
@@ -254,7 +263,7 @@ def _build_trainer(
     trainer.remove_callback(PrinterCallback)
     if trainer.pop_callback(TensorBoardCallback) is not None:
         trainer.add_callback(Curves(disk.on_message))
-    for callback in (Freezing(config), Flow(trainer), Reporting(on_progress)):
+    for callback in (Freezing(trainer, disk.on_message), Flow(trainer), Reporting(on_progress)):
         trainer.add_callback(callback)
     return trainer
 
