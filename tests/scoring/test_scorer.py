@@ -2,16 +2,24 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from transformers import BertConfig
 
 from synthenticity.errors import CompatibilityError, ConfigError, CorpusError, ModelError
-from synthenticity.scoring.scorer import Scorer
+from synthenticity.scoring.scorer import Score, Scorer
 from synthenticity.scoring.windows import cut_windows
-from synthenticity.text.tokenization import build_character_tokenizer
+from synthenticity.text.tokenization import (
+    build_character_tokenizer,
+    encode_with_offsets,
+    special_ids,
+)
+from synthenticity.training.model import SequenceScorer, SequenceScorerConfig, load_scorer
 
 SENTENCE = "the king and his fool went to a hall where night fell on stone; "
 
@@ -48,25 +56,122 @@ def test_the_model_sees_cls_and_every_character_also_of_a_full_window(
     assert "".join(text[start:end] for start, end in score.offsets) == text
 
 
-def test_a_text_scores_the_same_alone_in_company_and_at_any_batch_size(scorer: Scorer) -> None:
-    texts = [text_of(n) for n in (5, 200, 32, 77, 200)]
-    together = scorer.score(texts, batch_size=4)
-    for text, among in zip(texts, together, strict=True):
-        alone = scorer.score(text)
-        assert among.text == text
-        assert among.synthenticity == pytest.approx(alone.synthenticity, abs=1e-5)
-        assert np.allclose(among.probabilities, alone.probabilities, atol=1e-5)
+def same(one: Score, other: Score) -> bool:
+    return (
+        one.text == other.text
+        and one.synthenticity == other.synthenticity
+        and np.array_equal(one.probabilities, other.probabilities)
+        and np.array_equal(one.offsets, other.offsets)
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_text_scores_the_same_to_the_bit_in_any_company(scorer_path: Path, dtype: str) -> None:
+    scorer = Scorer.from_pretrained(scorer_path, device="cpu", dtype=dtype)
+    texts = [text_of(n)[n % 7 :] + "on" for n in (3, 200, 31, 77, 9, 33, 16, 15, 200, 64, 5, 46)]
+    alone = [scorer.score(text) for text in texts]
+    threads = torch.get_num_threads()
+    try:
+        for count, batch_tokens in ((1, 1), (1, 100), (2, 250), (2, None)):
+            torch.set_num_threads(count)
+            together = scorer.score(texts * 3, batch_tokens=batch_tokens)
+            assert all(map(same, together, alone * 3))
+    finally:
+        torch.set_num_threads(threads)
     assert scorer.score([]) == []
 
 
-def test_a_window_of_text_scores_as_the_model_itself_says(scorer: Scorer) -> None:
+def test_texts_are_read_as_scores_are_asked_for(
+    scorer: Scorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("synthenticity.scoring.scorer.CHUNK_CHARACTERS", 100)
+    texts = [text_of(n) for n in (60, 50, 3, 120, 7, 60)]
+    read: list[int] = []
+
+    def reading() -> Iterator[str]:
+        for number, text in enumerate(texts):
+            read.append(number)
+            yield text
+
+    scores = scorer.score_iter(reading())
+    assert read == []
+    assert next(scores).text == texts[0] and read == [0, 1]
+    assert [score.text for score in scores] == texts[1:]
+    monkeypatch.undo()
+    assert all(map(same, scorer.score_iter(iter(texts)), map(scorer.score, texts)))
+
+
+def test_an_empty_text_is_named_by_its_number_in_the_stream(
+    scorer: Scorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("synthenticity.scoring.scorer.CHUNK_CHARACTERS", 1)
+    scores = scorer.score_iter(["the", "king", "", "and"])
+    assert [next(scores).text, next(scores).text] == ["the", "king"]
+    with pytest.raises(CorpusError, match="text 2 is empty"):
+        next(scores)
+
+
+def test_a_window_of_text_scores_as_the_model_itself_says(
+    scorer: Scorer, scorer_path: Path
+) -> None:
     text = text_of(32)
     ids = [scorer.tokenizer.cls_token_id, *scorer.tokenizer.convert_tokens_to_ids(list(text))]
     with torch.no_grad():
-        output = scorer.model(torch.tensor([ids]))
+        output = load_scorer(scorer_path)(torch.tensor([ids]))
     score = scorer.score(text)
     assert score.synthenticity == pytest.approx(output.synthenticity.item(), abs=1e-6)
     assert np.allclose(score.probabilities, output.token_logits.sigmoid()[0, 1:], atol=1e-6)
+
+
+def test_bfloat16_scores_nearly_the_same_and_rounds_no_score(
+    scorer: Scorer, scorer_path: Path
+) -> None:
+    fast = Scorer.from_pretrained(scorer_path, device="cpu", dtype="bfloat16")
+    texts = [text_of(300)[n : n + 70] for n in range(64)]
+    exact, near = (np.array([s.synthenticity for s in one.score(texts)]) for one in (scorer, fast))
+    assert 0 < np.abs(exact - near).max() < 0.02
+    assert len(np.unique(near)) == len(np.unique(exact))
+    with pytest.raises(ConfigError, match=r"dtype: 'int8' is none of auto, float32, bfloat16"):
+        Scorer.from_pretrained(scorer_path, dtype="int8")
+
+
+def test_words_of_pieces_are_scored_at_the_characters_they_stand_at(word_tokenizer: Any) -> None:
+    scorer = Scorer(word_scorer(word_tokenizer), word_tokenizer)
+    texts = ["the king [MASK] went", "fool", "night fell on stone; " * 9]
+    for text, score in zip(texts, scorer.score(texts), strict=True):
+        ids, offsets = encode_with_offsets(word_tokenizer, text)
+        assert np.array_equal(score.offsets, offsets) and len(score.probabilities) == len(ids)
+        assert same(score, scorer.score(text))
+
+
+def test_a_scorer_without_token_head_scores_texts_alone(word_tokenizer: Any) -> None:
+    model = word_scorer(word_tokenizer, head="cls")
+    torch.nn.init.normal_(model.cls_head.weight)
+    scorer = Scorer(model, word_tokenizer)
+    texts = ["the king", "night fell on stone " * 9, "fool"]
+    together = scorer.score(texts)
+    assert all(score.probabilities is None for score in together)
+    assert [s.synthenticity for s in together] == [scorer.score(t).synthenticity for t in texts]
+    assert len({score.synthenticity for score in together}) == 3
+
+
+def word_scorer(tokenizer: Any, head: str = "token") -> SequenceScorer:
+    encoder = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=48,
+        max_position_embeddings=20,
+    )
+    torch.manual_seed(0)
+    config = SequenceScorerConfig(
+        encoder.to_dict(),
+        head=head,
+        special_token_ids=special_ids(tokenizer).tolist(),
+        block_size=20,
+    )
+    return SequenceScorer(config)
 
 
 def test_a_long_text_is_the_mean_of_its_windows_by_what_they_count(scorer: Scorer) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from synthenticity.evaluation.baselines import Baseline
 from synthenticity.metrics import finite, ratio_metrics, token_metrics
+from synthenticity.scoring.forward import fast_scorer
 from synthenticity.stream.batch_file import Columns
 from synthenticity.training.model import SequenceScorer
 from synthenticity.training.objective import tensor_batches
@@ -34,8 +35,9 @@ class Predictions:
 def predict(model: SequenceScorer, data: Columns, *, batch_size: int = 64) -> Predictions:
     """Score the sequences `input_ids` `[rows, length]` as they are."""
     ratios, tokens = [], []
+    fast = fast_scorer(model, model.device, torch.float32)
     for batch in tensor_batches(data, ["input_ids"], batch_size, model.device):
-        output = model.eval()(batch["input_ids"])
+        output = fast(batch["input_ids"])
         ratios.append(output.synthenticity.double().cpu().numpy())
         if output.token_logits is not None:
             tokens.append(output.token_logits.sigmoid().cpu().numpy())

@@ -4,7 +4,7 @@ Windows of all texts share the model's batches. The synthenticity of a long text
 its windows' values, each weighted by the tokens that it counts; scores keep full precision.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -13,11 +13,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from synthenticity.errors import CorpusError
-from synthenticity.scoring.windows import Window, cut_windows, own_weights
-from synthenticity.synthesis.checkpoints import resolve_device
-from synthenticity.text.tokenization import encode_with_offsets, load_tokenizer
+from synthenticity.errors import ConfigError, CorpusError
+from synthenticity.runtimes.devices import resolve_device
+from synthenticity.runtimes.memory import keep_freed_memory
+from synthenticity.scoring.forward import BATCH_TOKENS, fast_scorer, score_windows
+from synthenticity.scoring.windows import cut_windows, own_weights
+from synthenticity.text.tokenization import encode_all_with_offsets, load_tokenizer
 from synthenticity.training.model import SequenceScorer, load_scorer
+
+CHUNK_CHARACTERS = 2**20
+"""So many are read at once: enough to fill batches of every width."""
+SCORING_DTYPES = {
+    "auto": torch.float32,  # bfloat16 moves the third decimal of a number that must be defended
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+}
 
 
 @dataclass(frozen=True)
@@ -60,46 +70,109 @@ class Score:
 class Scorer:
     """A trained sequence scorer with its tokenizer.
 
+    Args:
+        model: is copied; its device stays.
+        tokenizer: the one that it was trained with.
+        dtype: of the encoder: `float32`, `bfloat16`, or `auto`, which is float32.
+
     Example:
         scorer = Scorer.from_pretrained("runs/scorer")
         scorer.score("To be, or not to be").synthenticity
 
     """
 
-    def __init__(self, model: SequenceScorer, tokenizer: Any) -> None:
-        self.model = model.eval()
+    def __init__(self, model: SequenceScorer, tokenizer: Any, *, dtype: str = "auto") -> None:
+        keep_freed_memory()
+        self.model = fast_scorer(model, model.device, SCORING_DTYPES[dtype])
         self.tokenizer = tokenizer
         self.window_tokens = int(model.config.block_size) - 1
 
     @classmethod
-    def from_pretrained(cls, path: str | Path, *, device: str = "auto") -> "Scorer":
+    def from_pretrained(
+        cls, path: str | Path, *, device: str = "auto", dtype: str = "auto"
+    ) -> "Scorer":
         """Load the `--out_dir` of a `sequence_scorer` run.
 
         Raises:
             ModelError: there is none; says what to do.
+            ConfigError: the device or the dtype is not known.
 
         """
+        if dtype not in SCORING_DTYPES:
+            raise ConfigError(f"dtype: {dtype!r} is none of {', '.join(SCORING_DTYPES)}.")
         model = load_scorer(path).to(resolve_device(device))
-        return cls(model, load_tokenizer(path))
+        return cls(model, load_tokenizer(path), dtype=dtype)
 
     @overload
-    def score(self, texts: str, *, batch_size: int = 32) -> Score: ...
+    def score(self, texts: str, *, batch_tokens: int | None = None) -> Score: ...
     @overload
-    def score(self, texts: list[str], *, batch_size: int = 32) -> list[Score]: ...
-    def score(self, texts: str | list[str], *, batch_size: int = 32) -> Score | list[Score]:
+    def score(self, texts: list[str], *, batch_tokens: int | None = None) -> list[Score]: ...
+    def score(
+        self, texts: str | list[str], *, batch_tokens: int | None = None
+    ) -> Score | list[Score]:
         """Score one text or several; a string gives one `Score`, a list a list.
+
+        A batch of the model holds `batch_tokens` tokens; no score depends on it.
 
         Raises:
             CorpusError: a text has no token, or none that the scorer knows.
 
         """
         if isinstance(texts, str):
-            return next(self._score_all([texts], batch_size))
-        return list(self._score_all(texts, batch_size))
+            return next(self.score_iter([texts], batch_tokens=batch_tokens))
+        return list(self.score_iter(texts, batch_tokens=batch_tokens))
 
-    def _score_all(self, texts: list[str], batch_size: int) -> Iterator[Score]:
-        encoded = [encode_with_offsets(self.tokenizer, text) for text in texts]
-        for index, (ids, _) in enumerate(encoded):
+    def score_iter(
+        self, texts: Iterable[str], *, batch_tokens: int | None = None
+    ) -> Iterator[Score]:
+        """Yield the score of each text, in order, of any number of texts in bounded memory.
+
+        Texts are read by the million characters, so that they fill batches of their length.
+
+        Raises:
+            CorpusError: a text has no token, or none that the scorer knows.
+
+        """
+        size = batch_tokens or BATCH_TOKENS[self.model.device.type]
+        first = 0
+        for chunk in _chunks(texts):
+            yield from self._score_chunk(chunk, first, size)
+            first += len(chunk)
+
+    def _score_chunk(self, texts: list[str], first: int, batch_tokens: int) -> Iterator[Score]:
+        """Yield the scores of texts, the first of which is number `first`."""
+        encoded = self._encode(texts, first)
+        begins = np.cumsum([0, *(len(ids) for ids, _ in encoded)]).tolist()
+        plan = [cut_windows(len(ids), self.window_tokens) for ids, _ in encoded]
+        bounds = [
+            (begin + each.start, begin + each.end, begin + each.own_start, begin + each.own_end)
+            for begin, windows in zip(begins[:-1], plan, strict=True)
+            for each in windows
+        ]
+        ratios, probabilities = score_windows(
+            self.model,
+            self.tokenizer,
+            np.concatenate([ids for ids, _ in encoded]),
+            np.array(bounds),
+            batch_tokens,
+        )
+        seen = 0
+        for number, text in enumerate(texts):
+            (ids, offsets), windows = encoded[number], plan[number]
+            parts = ratios[seen : seen + len(windows)]
+            seen += len(windows)
+            own = None  # a copy below, so that a score that is kept keeps no others
+            if probabilities is not None:
+                own = probabilities[begins[number] : begins[number + 1]].copy()
+            value = float(np.dot(parts, own_weights(windows)))
+            unknown = float(np.mean(ids == self.tokenizer.unk_token_id))
+            yield Score(text, value, offsets, own, unknown)
+
+    def _encode(
+        self, texts: list[str], first: int
+    ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        encoded = encode_all_with_offsets(self.tokenizer, texts)
+        for index, (ids, _) in enumerate(encoded, first):
             if not len(ids):
                 raise CorpusError(f"score: text {index} is empty. Give a text with characters.")
             if np.isin(ids, self.model.config.special_token_ids).all():
@@ -107,64 +180,18 @@ class Scorer:
                     f"score: text {index} holds no token that the scorer knows. Score text in "
                     "the alphabet that it was trained on."
                 )
-        plan = [cut_windows(len(ids), self.window_tokens) for ids, _ in encoded]
-        jobs = [
-            (ids[window.start : window.end], (text, place))
-            for text, ((ids, _), windows) in enumerate(zip(encoded, plan, strict=True))
-            for place, window in enumerate(windows)
-        ]
-        results = self._run_windows([ids for ids, _ in jobs], batch_size)
-        by_place = {place: result for (_, place), result in zip(jobs, results, strict=True)}
-        for index, (text, (ids, offsets), windows) in enumerate(
-            zip(texts, encoded, plan, strict=True)
-        ):
-            parts = [by_place[index, place] for place in range(len(windows))]
-            unknown = float(np.mean(ids == self.tokenizer.unk_token_id))
-            yield self._assemble(text, offsets, windows, parts, unknown)
+        return encoded
 
-    def _assemble(
-        self,
-        text: str,
-        offsets: NDArray[np.int64],
-        windows: list[Window],
-        parts: list[tuple[float, NDArray[np.float64] | None]],
-        unknown_share: float,
-    ) -> Score:
-        """Join the windows of a text, each token taken from the window that counts it."""
-        value = float(np.dot([ratio for ratio, _ in parts], own_weights(windows)))
-        owned = [
-            tokens[window.own_start - window.start : window.own_end - window.start]
-            for window, (_, tokens) in zip(windows, parts, strict=True)
-            if tokens is not None
-        ]
-        return Score(text, value, offsets, np.concatenate(owned) if owned else None, unknown_share)
 
-    @torch.inference_mode()
-    def _run_windows(
-        self, windows: list[NDArray[np.int64]], batch_size: int
-    ) -> list[tuple[float, NDArray[np.float64] | None]]:
-        """Return synthenticity and token probabilities of each window; longest first in batches."""
-        results: list[Any] = [None] * len(windows)
-        order = sorted(range(len(windows)), key=lambda index: -len(windows[index]))
-        for start in range(0, len(order), batch_size):
-            members = order[start : start + batch_size]
-            width = 1 + len(windows[members[0]])
-            ids = np.full((len(members), width), self.tokenizer.pad_token_id, dtype=np.int64)
-            ids[:, 0] = self.tokenizer.cls_token_id
-            visible = np.zeros((len(members), width), dtype=np.int64)
-            for row, index in enumerate(members):
-                size = len(windows[index])
-                ids[row, 1 : 1 + size] = windows[index]
-                visible[row, : 1 + size] = 1
-            output = self.model(
-                torch.as_tensor(ids, device=self.model.device),
-                None if visible.all() else torch.as_tensor(visible, device=self.model.device),
-            )
-            ratios = output.synthenticity.double().cpu().numpy()
-            tokens = output.token_logits
-            probabilities = None if tokens is None else tokens.double().sigmoid().cpu().numpy()
-            for row, index in enumerate(members):
-                size = len(windows[index])
-                own = None if probabilities is None else probabilities[row, 1 : 1 + size]
-                results[index] = (float(ratios[row]), own)
-        return results
+def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Yield texts in lists of about `CHUNK_CHARACTERS`."""
+    chunk: list[str] = []
+    characters = 0
+    for text in texts:
+        chunk.append(text)
+        characters += len(text)
+        if characters >= CHUNK_CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk

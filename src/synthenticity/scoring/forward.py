@@ -1,0 +1,111 @@
+"""What a scorer says of windows: in full batches, and to the same bits in any company.
+
+Windows of all texts are sorted by length and share batches by a budget of tokens. A window's bits
+depend on its padded width, and on whether a mask goes with it, so both follow from its own length
+alone: widths are multiples of 16, and full rows never share a batch with padded ones. What is
+left after the model is done by numpy: PyTorch rounds the last elements of a vector otherwise.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from synthenticity.runtimes.packing import (
+    can_pack,
+    copy_for_inference,
+    fast_for_inference,
+    pack_linear_layers,
+)
+from synthenticity.training.model import MEAN_MARGIN, SequenceScorer
+
+WIDTH_STEP = 16
+BATCH_TOKENS = {"cpu": 4096, "cuda": 65536, "mps": 16384}
+
+
+def fast_scorer(model: SequenceScorer, device: torch.device, dtype: torch.dtype) -> SequenceScorer:
+    """Return a copy of a scorer that computes fast, its encoder in `dtype`.
+
+    The heads stay in float32: a logit of eight bits would give many texts the same score.
+    """
+    fast: SequenceScorer = copy_for_inference(model, device, torch.float32)
+    fast.encoder = fast_for_inference(model.encoder, device, dtype)
+    if can_pack(device):
+        pack_linear_layers(fast, torch.float32)
+    return fast
+
+
+def plan_batches(
+    lengths: NDArray[np.int64], longest: int, batch_tokens: int
+) -> Iterator[tuple[NDArray[np.int64], int]]:
+    """Yield batches, widest first: numbers of rows `[rows]`, and the width they are padded to.
+
+    >>> lengths = np.array([5, 40, 32, 9, 40, 32])
+    >>> [(rows.tolist(), width) for rows, width in plan_batches(lengths, 40, 80)]
+    [([1, 4], 40), ([2, 5], 32), ([0, 3], 16)]
+    """
+    widths = np.minimum(-(-lengths // WIDTH_STEP) * WIDTH_STEP, longest)
+    kinds = 2 * widths + (lengths < widths)
+    order = np.argsort(-kinds, kind="stable")
+    borders = np.flatnonzero(np.diff(kinds[order])) + 1
+    for members in np.split(order, borders) if len(order) else ():
+        width = int(widths[members[0]])
+        rows = max(1, batch_tokens // width)
+        for start in range(0, len(members), rows):
+            yield members[start : start + rows], width
+
+
+@torch.inference_mode()
+def score_windows(
+    model: SequenceScorer,
+    tokenizer: Any,
+    ids: NDArray[np.int64],
+    bounds: NDArray[np.int64],
+    batch_tokens: int,
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """Return the synthenticity of each window `[windows]`, and each token's probability `[tokens]`.
+
+    `ids` `[tokens]` are those of all texts, one after the other. `bounds` `[windows, 4]` says
+    where in them a window starts and ends, and where the tokens that it counts do. There are no
+    probabilities without a token head.
+    """
+    starts, ends, own_starts, own_ends = bounds.T[:, :, None]
+    ratios = np.empty(len(bounds))
+    probabilities = None if model.token_head is None else np.empty(len(ids))
+    lengths = 1 + bounds[:, 1] - bounds[:, 0]
+    for rows, width in plan_batches(lengths, model.config.block_size, batch_tokens):
+        places = starts[rows] + np.arange(-1, width - 1)
+        visible = places < ends[rows]
+        batch = np.where(visible, ids[np.clip(places, 0, len(ids) - 1)], tokenizer.pad_token_id)
+        batch[:, 0] = tokenizer.cls_token_id
+        output = model(
+            torch.as_tensor(batch, device=model.device),
+            torch.as_tensor(visible.astype(np.int64), device=model.device),
+        )
+        ratios[rows], of_tokens = _join_heads(output)
+        if probabilities is not None:
+            owned = (places >= own_starts[rows]) & (places < own_ends[rows])
+            probabilities[places[owned]] = of_tokens[owned]
+    return ratios, probabilities
+
+
+def _join_heads(output: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return synthenticities `[rows]` and token probabilities `[rows, width]`, in float64, of a
+    `ScorerOutput`.
+
+    What `SequenceScorer.forward` says in float32, of the heads' own values.
+    """
+    logit = output.cls_logit.cpu().numpy().astype(np.float64)
+    if output.token_logits is None:
+        return _sigmoid(logit), np.empty((len(logit), 0))
+    probability = _sigmoid(output.token_logits.cpu().numpy().astype(np.float64))
+    counted = output.counted.cpu().numpy()
+    mean = (probability * counted).sum(axis=1) / np.maximum(counted.sum(axis=1), 1)
+    mean = mean.clip(MEAN_MARGIN, 1 - MEAN_MARGIN)
+    return _sigmoid(logit + np.log(mean / (1 - mean))), probability
+
+
+def _sigmoid(logit: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(1 / (1 + np.exp(-logit)))
