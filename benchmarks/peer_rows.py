@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from peer_checks import compare, rebuilds
 from peer_texts import PeerTexts
-from peer_tools import PLAIN, Outcome, Tool, Tools
+from peer_tools import OURS, PLAIN, Outcome, Tool, Tools
 
 RATIO, SEED, BATCH = 0.15, 20, 16
 HALF = 0.5
@@ -56,34 +56,38 @@ class Comparison:
         return row
 
     def speed_rows(self) -> list[Cells]:
-        """Time every tool beside the plain torch loop."""
-        plain = next(tool for tool in self.found if tool.name == PLAIN)
-        for tool in self.found:  # models are loaded and memory is touched before the clock runs
+        """Time every tool, and ours in every runtime, beside the plain torch loop."""
+        ours, missing = self.tools.runtimes(self.texts.paragraphs)
+        self.missing += missing
+        tools = [*ours, *(tool for tool in self.found if tool.name != OURS)]
+        plain = next(tool for tool in tools if tool.name == PLAIN)
+        for tool in tools:  # models are loaded and memory is touched before the clock runs
             tool.fill(self.shortest[:1], RATIO, SEED, BATCH)
-        times: dict[str, list[tuple[float, float, float]]] = {tool.name: [] for tool in self.found}
+        times: dict[str, list[tuple[float, float, float]]] = {tool.name: [] for tool in tools}
         for pace in ("all", "some", "few"):
             texts = self.timed(pace)
-            tools = [tool for tool in self.found if tool.pace == pace and tool is not plain]
-            for number in range(ROUNDS[pace] if tools else 0):
+            of_pace = [tool for tool in tools if tool.pace == pace and tool is not plain]
+            for number in range(ROUNDS[pace] if of_pace else 0):
                 cpu, wall = time_per_filled(plain, texts, SEED + number)
                 if pace == "all":
                     times[PLAIN].append((cpu, wall, 1.0))
-                for tool in tools if number % 2 else reversed(tools):
+                for tool in of_pace if number % 2 else reversed(of_pace):
                     own, own_wall = time_per_filled(tool, texts, SEED + number)
                     times[tool.name].append((own, own_wall, own / cpu))
+                    print(f"{tool.name}: {own / cpu:.3g}", file=sys.stderr, flush=True)
 
         def median(name: str, index: int) -> float:
             return statistics.median(row[index] for row in times[name])
 
         return [
-            self.each(
-                "CPU milliseconds a filled token", lambda t: f"{1000 * median(t.name, 0):.3g}"
-            ),
-            self.each(
-                "wall milliseconds a filled token", lambda t: f"{1000 * median(t.name, 1):.3g}"
-            ),
-            self.each("CPU time / the plain torch loop's", lambda t: f"{median(t.name, 2):.2f}"),
-            self.each("timed on", lambda tool: words_of(self.timed(tool.pace))),
+            {
+                "tool": tool.name,
+                "CPU milliseconds a filled token": f"{1000 * median(tool.name, 0):.3g}",
+                "wall milliseconds a filled token": f"{1000 * median(tool.name, 1):.3g}",
+                "CPU time / the plain torch loop's": f"{median(tool.name, 2):.2f}",
+                "timed on": words_of(self.timed(tool.pace)),
+            }
+            for tool in tools
         ]
 
     def label_rows(self) -> list[Cells]:

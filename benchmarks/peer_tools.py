@@ -21,6 +21,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -98,12 +99,37 @@ class Tools:
                 found.append(make())
         return found, missing
 
+    def runtimes(self, texts: Sequence[str]) -> tuple[list[Tool], list[str]]:
+        """Return ours in other runtimes and dtypes, for the clock, and why some are not there.
+
+        The scales of int8 are chosen by `texts`.
+        """
+        found, missing = [], []
+        for runtime, dtype in RUNTIMES:
+            name = f"{OURS}, {runtime} {dtype}"
+            try:
+                engine = synthenticity.MLMInferenceEngine.from_pretrained(
+                    self.folder, device="cpu", runtime=runtime, dtype=dtype
+                )
+                engine.calibrate(texts)
+            except synthenticity.SynthenticityError as error:
+                missing.append(f"{name}: {error}")
+                continue
+            fill = partial(self.synthenticity, engine=engine)
+            found.append(Tool(name, "tokens", "all", "token and span", "yes, and rank", fill))
+        return found, missing
+
     def synthenticity(
-        self, texts: Sequence[str], ratio: float, seed: int, batch_size: int
+        self,
+        texts: Sequence[str],
+        ratio: float,
+        seed: int,
+        batch_size: int,
+        engine: Any = None,
     ) -> list[Outcome]:
         documents = [Document(sha256(text.encode()).hexdigest(), text) for text in texts]
         records = synthenticity.fill(
-            documents, model=self.engine, ratio=ratio, seed=seed, batch_size=batch_size
+            documents, model=engine or self.engine, ratio=ratio, seed=seed, batch_size=batch_size
         )
         outcomes = []
         for record in records:
@@ -243,6 +269,14 @@ class Tools:
         )
 
 
+RUNTIMES = (
+    ("torch", "float32"),
+    ("torch", "bfloat16"),
+    ("openvino", "float32"),
+    ("openvino", "bfloat16"),
+    ("openvino", "int8"),
+    ("onnx", "float32"),
+)
 OURS, PLAIN = "synthenticity", "plain torch loop"
 AT_ONCE, ONE_BY_ONE = "fill-mask pipeline, all masks at once", "fill-mask pipeline, mask by mask"
 

@@ -28,6 +28,26 @@ GROUPS = {
     "model": "The model",
     "training": "The training",
 }
+SECTIONS = {
+    "Speed": (
+        "fill",
+        "ceiling",
+        "peers",
+        "prepare",
+        "train",
+        "frozen_steps",
+        "score",
+        "data_plane",
+        "large_corpus",
+        "waiting_threads",
+        "import_time",
+        "pieces",
+    ),
+    "Safety": ("corruption", "soak"),
+    "The science": ("demo", "variants", "architecture", "minilm_mlm"),
+}
+"""The order of the measurements: a name stands for every JSON that begins with it."""
+OTHERS = "Others"
 
 
 def table(rows: list[list[str]]) -> str:
@@ -82,23 +102,52 @@ def rows_table(content: dict[str, Any]) -> str:
     return table([*rows, *([str(value) for value in row.values()] for row in content["rows"])])
 
 
+def in_order() -> dict[str, list[Path]]:
+    """Return the JSONs of each section, those that no section names at the end."""
+    left = sorted(BENCHMARKS.glob("*.json"))
+    sections: dict[str, list[Path]] = {}
+    for section, names in SECTIONS.items():
+        found = [
+            path for name in names for path in left if re.fullmatch(rf"{name}(_.*)?", path.stem)
+        ]
+        sections[section] = list(dict.fromkeys(found))
+        left = [path for path in left if path not in found]
+    return {name: paths for name, paths in (sections | {OTHERS: left}).items() if paths}
+
+
+def measured_on(content: dict[str, Any]) -> str:
+    """Return the command, the date and all that the figures depend on, as far as it is known."""
+    parts = [f"`{content['command']}`, {content['date']}, {content['machine']}"]
+    if "threads" in content:
+        parts.append(f"threads: {content['threads']}")
+    parts += [f"{name} {number}" for name, number in content.get("versions", {}).items()]
+    if "revision" in content:
+        changed = ", with changes" if content["modified"] else ""
+        parts.append(f"revision `{content['revision']}`{changed}")
+    return "; ".join(parts)
+
+
+def anchor(title: str) -> str:
+    """Return where a heading's link leads, as GitHub makes it."""
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+
+
 def benchmarks() -> str:
     """Return docs/benchmarks.md."""
-    parts = [
-        "# Measurements",
-        "Every figure has its script and its JSON in `benchmarks/`. Machines differ and are noisy: "
-        "trust ratios within one table, measure absolute times again on yours.",
-    ]
-    for path in sorted(BENCHMARKS.glob("*.json")):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        parts += [
-            f"## {content['title']}",
-            content["about"],
-            rows_table(content),
-            f"`{content['command']}`, {content['date']}, {content['machine']}. "
-            f"Data: `benchmarks/{path.name}`.",
-        ]
-    return "\n\n".join([NOTE, *parts]) + "\n"
+    contents, parts = [], []
+    for section, paths in in_order().items():
+        contents.append(f"- [{section}](#{anchor(section)})")
+        parts.append(f"## {section}")
+        for path in paths:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            contents.append(f"  - [{content['title']}](#{anchor(content['title'])})")
+            parts += [
+                f"### {content['title']}",
+                content["about"],
+                rows_table(content),
+                f"{measured_on(content)}. Data: `benchmarks/{path.name}`.",
+            ]
+    return "\n\n".join([NOTE, "# Measurements", HOW_TO_READ, "\n".join(contents), *parts]) + "\n"
 
 
 def with_figures(page: Path) -> str:
@@ -114,6 +163,16 @@ def with_figures(page: Path) -> str:
     return re.sub(r"<!-- figures: (\w+) -->\n.*?<!-- end -->", put_in, text, flags=re.DOTALL)
 
 
+HOW_TO_READ = """Every figure has its script and its JSON in `benchmarks/`.
+
+- **Ratios, not times.** Speeds that a table compares were measured in one run, in turns.
+  Machines differ and are noisy: trust ratios within one table, measure times again on yours.
+- **Rivals are used well**: in their newest release, with the options for speed that they document,
+  and the code that runs them is in the script.
+- **A ceiling** is the best that the machine's matrix products reached in the same run; what a
+  model's encoder reaches of it says how much is left to win.
+- Under each table stand the command, the day, the machine, and, of newer figures, the threads,
+  versions and the revision of the code (*with changes*: scripts or library were not committed)."""
 NOTE = "<!-- Written by docs/generate.py; do not edit. -->"
 PAGES = {
     DOCS / "configuration.md": configuration,

@@ -298,6 +298,11 @@ def test_score_shows_the_text_and_its_number(
     assert cli.run(["score", str(scorer_path), file]) == cli.GOOD
     shown = capsys.readouterr().out
     assert "the king [bold]and[/bold] his fool" in shown and "synthenticity 0." in shown
+    said = []
+    for dtype in ("auto", "float32", "bfloat16"):
+        assert cli.run(["score", str(scorer_path), file, "--json", "--dtype", dtype]) == cli.GOOD
+        said.append(json.loads(capsys.readouterr().out)["synthenticity"])
+    assert said[0] == said[1] != said[2]
     assert "unknown to the scorer" in shown
 
 

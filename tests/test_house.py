@@ -13,10 +13,11 @@ SOURCE = Path(synthenticity.__file__).parent
 LAYERS = [
     {"errors"},
     {"seeding", "metrics", "settings", "faults", "data_card"},
-    {"durable", "workers"},
+    {"durable", "pipeline", "workers"},
     {"recipe"},
     {"config"},
     {"config_file"},
+    {"runtimes"},
     {"text"},
     {"synthesis"},
     {"stream"},

@@ -178,7 +178,7 @@ class TrainView(View):
         shown |= {
             key: value
             for key, value in self._figures.items()
-            if key in ("loss", "learning_rate") or key.startswith("eval_")
+            if key in ("loss", "learning_rate", "cached_share") or key.startswith("eval_")
         }
         evaluated = any(key.startswith("eval_") for key in progress.figures)
         line = "  ".join(
