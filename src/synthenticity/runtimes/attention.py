@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import AttentionMaskInterface, eager_mask, sdpa_mask
+from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
 FUSED = "sdpa"
 PRODUCTS = "synthenticity_products"
@@ -35,11 +35,13 @@ def products_attention(
     scaling: float | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Attend, as transformers calls it: `[batch, heads, length, width]`, a mask of what is seen."""
+    """Attend, as transformers calls it: `[batch, heads, length, width]`, and a mask to be added."""
     query = query * (1 / math.sqrt(query.shape[-1]) if scaling is None else scaling)
     scores = query @ key.transpose(-1, -2)
-    if attention_mask is not None:  # not -inf: a padded query may see nothing, and must not be NaN
-        scores = scores.masked_fill(~attention_mask, torch.finfo(scores.dtype).min)
+    if attention_mask is not None:
+        if attention_mask.dtype != scores.dtype:  # autocast; its lowest number is -inf in another
+            attention_mask = attention_mask.clamp(min=torch.finfo(scores.dtype).min)
+        scores += attention_mask
     shares = scores.softmax(dim=-1)
     if dropout and module.training:
         shares = torch.nn.functional.dropout(shares, dropout)
@@ -47,7 +49,7 @@ def products_attention(
 
 
 AttentionInterface.register(PRODUCTS, products_attention)
-AttentionMaskInterface.register(PRODUCTS, sdpa_mask)
+AttentionMaskInterface.register(PRODUCTS, eager_mask)
 AttentionInterface.register(FUSED_WITH_NUMBERS, sdpa_attention_forward)
 AttentionMaskInterface.register(FUSED_WITH_NUMBERS, eager_mask)
 
