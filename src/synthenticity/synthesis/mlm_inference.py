@@ -24,8 +24,9 @@ from synthenticity.synthesis.rows import Fill, Rows
 from synthenticity.synthesis.sampling import position_keys
 from synthenticity.synthesis.vocabulary import logits_width
 
-HEAD_LOGITS = 2**21
-"""The head and the drawing see so many logits at once, which stay in a processor's cache."""
+HEAD_LOGITS = 2**24
+"""The head and the drawing see so many logits at once (64 MiB): with fewer they take turns so often
+that the threads of one wait for those of the other."""
 
 
 class MLMInferenceEngine(FillingEngine):
