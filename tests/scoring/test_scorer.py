@@ -101,14 +101,19 @@ def test_texts_are_read_as_scores_are_asked_for(
     assert all(map(same, scorer.score_iter(iter(texts)), map(scorer.score, texts)))
 
 
-def test_an_empty_text_is_named_by_its_number_in_the_stream(
-    scorer: Scorer, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("characters", [1, 6, 100])
+@pytest.mark.parametrize(("bad", "why"), [("", "is empty"), ("\u05e9", "holds no token")])
+def test_a_bad_text_is_named_by_its_number_after_the_scores_before_it(
+    scorer: Scorer, monkeypatch: pytest.MonkeyPatch, characters: int, bad: str, why: str
 ) -> None:
-    monkeypatch.setattr("synthenticity.scoring.scorer.CHUNK_CHARACTERS", 1)
-    scores = scorer.score_iter(["the", "king", "", "and"])
-    assert [next(scores).text, next(scores).text] == ["the", "king"]
-    with pytest.raises(CorpusError, match="text 2 is empty"):
+    monkeypatch.setattr("synthenticity.scoring.scorer.CHUNK_CHARACTERS", characters)
+    good = ["the", "king", "went"]
+    scores = scorer.score_iter([*good, bad, "and"])
+    assert all(same(next(scores), scorer.score(text)) for text in good)
+    with pytest.raises(CorpusError, match=f"text 3 {why}"):
         next(scores)
+    with pytest.raises(CorpusError, match=f"text 0 {why}"):
+        scorer.score(bad)
 
 
 def test_a_window_of_text_scores_as_the_model_itself_says(

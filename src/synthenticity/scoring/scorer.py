@@ -21,6 +21,8 @@ from synthenticity.scoring.windows import cut_windows, own_weights
 from synthenticity.text.tokenization import encode_all_with_offsets, load_tokenizer
 from synthenticity.training.model import SequenceScorer, load_scorer
 
+Encoded = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Ids `[tokens]` and offsets `[tokens, 2]` of a text."""
 CHUNK_CHARACTERS = 2**20
 """So many are read at once: enough to fill batches of every width."""
 SCORING_DTYPES = {
@@ -130,18 +132,24 @@ class Scorer:
         Texts are read by the million characters, so that they fill batches of their length.
 
         Raises:
-            CorpusError: a text has no token, or none that the scorer knows.
+            CorpusError: a text has no token, or none that the scorer knows; says its number, from
+                0. It comes after the scores of all texts before it.
 
         """
         size = batch_tokens or BATCH_TOKENS[self.model.device.type]
         first = 0
         for chunk in _chunks(texts):
-            yield from self._score_chunk(chunk, first, size)
+            encoded, bad = self._encode(chunk, first)
+            if encoded:
+                yield from self._score_chunk(chunk[: len(encoded)], encoded, size)
+            if bad is not None:
+                raise bad
             first += len(chunk)
 
-    def _score_chunk(self, texts: list[str], first: int, batch_tokens: int) -> Iterator[Score]:
-        """Yield the scores of texts, the first of which is number `first`."""
-        encoded = self._encode(texts, first)
+    def _score_chunk(
+        self, texts: list[str], encoded: list[Encoded], batch_tokens: int
+    ) -> Iterator[Score]:
+        """Yield the scores of texts."""
         begins = np.cumsum([0, *(len(ids) for ids, _ in encoded)]).tolist()
         plan = [cut_windows(len(ids), self.window_tokens) for ids, _ in encoded]
         bounds = [
@@ -168,19 +176,24 @@ class Scorer:
             unknown = float(np.mean(ids == self.tokenizer.unk_token_id))
             yield Score(text, value, offsets, own, unknown)
 
-    def _encode(
-        self, texts: list[str], first: int
-    ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    def _encode(self, texts: list[str], first: int) -> tuple[list[Encoded], CorpusError | None]:
+        """Encode texts as far as they can be scored; return what is wrong with the next, too.
+
+        The first of them is number `first`.
+        """
         encoded = encode_all_with_offsets(self.tokenizer, texts)
-        for index, (ids, _) in enumerate(encoded, first):
+        for index, (ids, _) in enumerate(encoded):
+            why = ""
             if not len(ids):
-                raise CorpusError(f"score: text {index} is empty. Give a text with characters.")
-            if np.isin(ids, self.model.config.special_token_ids).all():
-                raise CorpusError(
-                    f"score: text {index} holds no token that the scorer knows. Score text in "
-                    "the alphabet that it was trained on."
+                why = "is empty. Give a text with characters."
+            elif np.isin(ids, self.model.config.special_token_ids).all():
+                why = (
+                    "holds no token that the scorer knows. Score text in the alphabet that it was "
+                    "trained on."
                 )
-        return encoded
+            if why:
+                return encoded[:index], CorpusError(f"score: text {first + index} {why}")
+        return encoded, None
 
 
 def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
