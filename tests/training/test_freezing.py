@@ -45,7 +45,7 @@ def test_cached_features_teach_bit_for_bit_the_same(
     config = dataclasses.replace(frozen, dtype=dtype)
     (said,) = messages_of(config, tmp_path / "cached")
     # of 14 times 4 rows of training those after the first 36, of 2 times 12 of val the second
-    assert "32 of 80 rows had their features" in said
+    assert "32 of 80 rows, those of evaluations counted, had their features" in said
     assert not messages_of(dataclasses.replace(config, feature_cache_gb=0.0), tmp_path / "none")
     assert all(same(weights(tmp_path / "cached"), weights(tmp_path / "none")))
 

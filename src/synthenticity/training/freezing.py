@@ -77,8 +77,9 @@ class Freezing(TrainerCallback):  # type: ignore[misc]
         if frozen.cache is not None and frozen.cache.asked:
             cache = frozen.cache
             self.on_message(
-                f"While the encoder was frozen, {cache.hits:,} of {cache.asked:,} rows had their "
-                f"features from an earlier epoch ({cache.stored_bytes / GIGABYTE:.2f} GB)."
+                f"While the encoder was frozen, {cache.hits:,} of {cache.asked:,} rows, those of "
+                "evaluations counted, had their features from an earlier reading "
+                f"({cache.stored_bytes / GIGABYTE:.2f} GB)."
             )
 
 

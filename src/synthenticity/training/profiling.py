@@ -3,7 +3,8 @@
 The parts of a step are methods of the trainer and of what it drives. While a run is profiled they
 are wrapped, otherwise nothing is measured; what no part accounts for is "the rest". PyTorch's own
 profiler looks at some of the steps and writes a trace, which Perfetto and chrome://tracing open.
-The first steps of a process are left out: they fetch memory and code.
+The first steps of a process are left out: they fetch memory and code. A report that cannot be made
+is said to be so; it ends no run.
 """
 
 import time
@@ -40,6 +41,7 @@ class Profiling(TrainerCallback):  # type: ignore[misc]
         self, trainer: StreamTrainer, folder: Path, steps: int, on_message: Callable[[str], None]
     ) -> None:
         self.trainer, self.folder, self.steps = trainer, folder, steps
+        self.on_gpu = trainer.args.device.type == "cuda"
         self.on_message = on_message
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self.first: int | None = None
@@ -47,6 +49,7 @@ class Profiling(TrainerCallback):  # type: ignore[misc]
         self._began = 0.0
         self._trace: Any = None
         self._operators = ""
+        self._written: list[str] = []
         self._wrapped = ExitStack()
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
@@ -59,11 +62,7 @@ class Profiling(TrainerCallback):  # type: ignore[misc]
         """Begin the trace after the warm-up, and end it in time."""
         self._seen += 1
         if self._seen == WARM_UP_STEPS:
-            activities = [ProfilerActivity.CPU]
-            if torch.cuda.is_available():
-                activities.append(ProfilerActivity.CUDA)
-            self._trace = profile(activities=activities)
-            self._trace.start()
+            self._begin_trace()
             self.first = state.global_step
             self.seconds.clear()
             self._began = time.perf_counter()
@@ -75,16 +74,17 @@ class Profiling(TrainerCallback):  # type: ignore[misc]
         self._end_trace()
         self._wrapped.close()
         steps = self._seen - WARM_UP_STEPS
-        if self.first is None or steps <= 0:
+        if steps <= 0:
             self.on_message(
                 f"profile: nothing measured, the run made {self._seen} iterations and the first "
                 f"{WARM_UP_STEPS} are left out. Raise max_iters."
             )
             return
         whole = time.perf_counter() - self._began
-        text = f"{self._table(whole, steps)}\n\n{self._operators}"
-        write_whole(self.folder / f"times-{self.first}.txt", text + "\n")
-        self.on_message(f"{text}\nTrace and table: {self.folder}")
+        text = f"{self._table(whole, steps)}\n\n{self._operators}".strip()
+        with self._writing(f"times-{self.first}.txt") as path:
+            write_whole(path, text + "\n")
+        self.on_message("\n".join([text, *self._written]))
 
     def _parts(self) -> list[tuple[str, Any, str]]:
         trainer = self.trainer
@@ -107,20 +107,49 @@ class Profiling(TrainerCallback):  # type: ignore[misc]
             try:
                 yield
             finally:
-                if torch.cuda.is_available():  # what was only asked for is to be done, too
+                if self.on_gpu:  # what was only asked for is to be done, too
                     torch.cuda.synchronize()
                 self.seconds[part] += time.perf_counter() - start
 
+    def _begin_trace(self) -> None:
+        with self._failure_said("the trace"):
+            activities = [ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * self.on_gpu]
+            self._trace = profile(activities=activities)
+            self._trace.start()
+
     def _end_trace(self) -> None:
+        """Write the trace, unless it shows no step."""
         trace, self._trace = self._trace, None
         if trace is None:
             return
-        start = time.perf_counter()
-        trace.stop()
-        make_folder(self.folder)
-        trace.export_chrome_trace(str(self.folder / f"trace-{self.first}.json"))
-        self._operators = _operators(trace, max(self._seen - WARM_UP_STEPS, 1))
+        start, steps = time.perf_counter(), self._seen - WARM_UP_STEPS
+        with self._failure_said("the trace"):
+            trace.stop()
+            if steps > 0:
+                self._operators = operators_table(trace, steps, on_gpu=self.on_gpu)
+                with self._writing(f"trace-{self.first}.json") as path:
+                    trace.export_chrome_trace(str(path))
         self._began += time.perf_counter() - start
+
+    @contextmanager
+    def _writing(self, name: str) -> Iterator[Path]:
+        """Within, a file of the profile is written; what fails is told, and the run goes on."""
+        path = self.folder / name
+        with self._failure_said(str(path)):
+            make_folder(self.folder)
+            yield path
+            self._written.append(f"Written: {path}")
+
+    @contextmanager
+    def _failure_said(self, what: str) -> Iterator[None]:
+        """Within, whatever fails is told, and the run goes on."""
+        try:
+            yield
+        except Exception as error:
+            self.on_message(
+                f"profile: {what} could not be made ({type(error).__name__}: {error}). The run "
+                "goes on without it."
+            )
 
     def _table(self, whole: float, steps: int) -> str:
         parts = dict.fromkeys([part for part, _, _ in self._parts()], 0.0) | self.seconds
@@ -159,15 +188,15 @@ def _each_call(owner: Any, name: str, within: ContextDecorator) -> Iterator[None
         delattr(owner, name)
 
 
-def _operators(trace: Any, steps: int) -> str:
+def operators_table(trace: Any, steps: int, *, on_gpu: bool) -> str:
     """Return the operators that took most of the traced steps, by their own time."""
-    device = "device" if torch.cuda.is_available() else "cpu"
+    device = "device" if on_gpu else "cpu"
     entries = [
         (getattr(event, f"self_{device}_time_total") / 1000, event)
         for event in trace.key_averages()
         if not event.key.startswith(("synthenticity: ", "ProfilerStep"))
     ]
-    whole = sum(time for time, _ in entries)
+    whole = sum(time for time, _ in entries) or 1.0  # a GPU whose events are not recorded: all 0
     top = sorted(entries, key=lambda entry: entry[0], reverse=True)[:TOP_OPERATORS]
     rows = [
         f"{event.key[:35]:<36} {milliseconds / steps:>12.1f} {milliseconds / whole:>8.1%} "

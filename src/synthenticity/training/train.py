@@ -113,6 +113,11 @@ def train(
         ranks.meet()  # all have read what is there; from here on the first one writes
         _check_same_data(consumer, resumed)
         step, done = resumed[1]["global_step"] if resumed else 0, _read_metrics(folder)
+        if step >= config.max_iters and profile_steps is not None:
+            on_message(
+                f"profile: nothing measured, all {step} iterations are made. Raise max_iters, or "
+                "train in another --out_dir."
+            )
         if step >= config.max_iters and done.get("steps") == step:
             return TrainResult(folder, step, done["eval"], already_complete=True)
         if done and step:
