@@ -35,7 +35,6 @@ SECTIONS = {
         "peers",
         "prepare",
         "train",
-        "frozen_steps",
         "score",
         "data_plane",
         "large_corpus",
@@ -44,7 +43,7 @@ SECTIONS = {
         "pieces",
     ),
     "Safety": ("corruption", "soak"),
-    "The science": ("demo", "variants", "architecture", "minilm_mlm"),
+    "The science": ("demo", "variants", "architecture", "minilm_mlm", "quality"),
 }
 """The order of the measurements: a name stands for every JSON that begins with it."""
 OTHERS = "Others"

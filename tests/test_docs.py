@@ -1,10 +1,13 @@
 """The docs are true: generated pages are fresh, links lead somewhere, commands parse."""
 
 import re
+import runpy
 import shlex
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,6 +35,43 @@ def test_links_and_named_files_exist(page: Path) -> None:
     tests = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
     missing += [name for name in re.findall(r"test_\w+\.py", text) if name not in tests]
     assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_into_pages_lead_to_headings_that_are_there_or_will_be_measured(page: Path) -> None:
+    links = re.findall(r"\]\(([\w./]*)#([^)]+)\)", page.read_text(encoding="utf-8"))
+    targets = {(page.parent / name if name else page).resolve() for name, _ in links}
+    known = {target: headings(target) for target in targets}
+    lost = [
+        f"{name}#{place}"
+        for name, place in links
+        if place not in known[(page.parent / name if name else page).resolve()]
+    ]
+    assert lost == []
+
+
+def headings(page: Path) -> set[str]:
+    """Return the anchors of a page; those of benchmarks.md as soon as all is measured, too."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    if page.name == "benchmarks.md":
+        titles += re.findall(r'title="([^"]+)"', benchmark_scripts())
+    return {generate()["anchor"](title) for title in titles}
+
+
+def benchmark_scripts() -> str:
+    places = sorted((ROOT / "benchmarks").glob("*.py"))
+    return "\n".join(path.read_text(encoding="utf-8") for path in places)
+
+
+@cache
+def generate() -> dict[str, Any]:
+    return runpy.run_path(str(ROOT / "docs" / "generate.py"))
+
+
+def test_every_section_of_the_measurements_is_written_by_a_script() -> None:
+    scripts = benchmark_scripts()
+    names = [name for section in generate()["SECTIONS"].values() for name in section]
+    assert [name for name in names if not re.search(rf'"{name}[_"]', scripts)] == []
 
 
 def test_the_tree_in_the_readme_names_every_module() -> None:
