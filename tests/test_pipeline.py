@@ -40,7 +40,6 @@ def test_tasks_come_back_in_order_and_each_step_has_one_thread_of_its_own() -> N
             pipeline.give(task)
         steps.may_fill.release(20)
         assert [pipeline.wait() for _ in range(20)] == [[f"filled {n}"] for n in range(20)]
-        assert len(pipeline) == 0
     (drawing,), (filling,) = steps.threads["draw"], steps.threads["fill"]
     assert len({drawing, filling, threading.get_ident()}) == 3
     assert left() == []
@@ -53,7 +52,6 @@ def test_no_more_is_drawn_ahead_than_allowed() -> None:
             pipeline.give(task)
         assert steps.filling.wait(20)
         assert pipeline.wait(0.05) == []
-        assert len(pipeline) == 9
         assert steps.drawn == [0, 1, 2]  # one that is filled, and two
         steps.may_fill.release(9)
 

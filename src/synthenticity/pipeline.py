@@ -37,10 +37,6 @@ class Pipeline(Generic[Task, Drawn, Filled]):
         self._filling = ThreadPoolExecutor(1, "synthenticity-fill")
         self._line: deque[Future[Filled]] = deque()
 
-    def __len__(self) -> int:
-        """Return how many tasks were given and not handed back."""
-        return len(self._line)
-
     def give(self, task: Task) -> None:
         """Put a task in the line."""
         drawn = self._drawing.submit(self._draw_with_room, task)

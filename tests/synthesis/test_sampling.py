@@ -10,7 +10,6 @@ from synthenticity.synthesis.sampling import (
     draw_tokens,
     gumbel_noise,
     position_keys,
-    rank_of,
 )
 
 LOGITS = torch.tensor([2.0, 1.0, 0.5, 0.0, -1.0, -torch.inf])
@@ -119,8 +118,3 @@ def test_the_noise_is_standard_gumbel() -> None:
     assert noise.isfinite().all()
     assert float(noise.mean()) == pytest.approx(0.5772, abs=0.01)
     assert float(noise.var()) == pytest.approx(np.pi**2 / 6, abs=0.02)
-
-
-def test_rank_counts_the_likelier_tokens() -> None:
-    tokens = torch.tensor([0, 2, 4])
-    assert rank_of(LOGITS.expand(3, -1), tokens).tolist() == [0, 2, 4]

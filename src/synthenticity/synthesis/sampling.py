@@ -138,8 +138,3 @@ def _limit_top_p(logits: Tensor, top_p: Tensor) -> Tensor:
     out = (mass_before >= top_p[:, None]) & (top_p < 1)[:, None]
     out[:, 0] = False
     return logits.masked_fill(torch.zeros_like(out).scatter(1, order, out), -torch.inf)
-
-
-def rank_of(logits: Tensor, tokens: Tensor) -> Tensor:
-    """Return how many tokens are likelier than the given one, `[rows]`; 0 is the likeliest."""
-    return (logits > logits.gather(1, tokens[:, None])).sum(dim=1)
