@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from synthenticity.data_card import int8_words, with_int8
 from synthenticity.display import (
     figures_table,
     format_figure,
@@ -111,6 +112,8 @@ class PrepareView(View):
                 quantiles = (f"{number:.2f}" for number in value["quantiles"].values())
                 figures[f"{key} quantiles {'/'.join(value['quantiles'])}"] = " ".join(quantiles)
                 figures[key] = f"0 {histogram_line(value['histogram'])} 1"
+            elif key == "int8":
+                figures |= _int8_figures(value)
             elif isinstance(value, dict):
                 figures[key] = "\n".join(f"{name}: {count:,}" for name, count in value.items())
             else:
@@ -141,6 +144,8 @@ class FillView(View):
             "records": result.records,
             "rejected": result.rejected,
             "filled_tokens": result.progress.written_tokens,
+            "readings_spared": result.progress.readings_spared,
+            **with_int8(result.made_with),
             "seconds": round(result.progress.seconds, 1),
             "artefacts": result.alarm.sentence() if result.alarm else "not measured",
         }
@@ -149,6 +154,7 @@ class FillView(View):
     def result_table(result: "FillResult") -> Table:
         """Return the figures of a finished run, and the first reasons of what was left out."""
         figures = FillView.summary(result)
+        figures |= _int8_figures(figures.pop("int8", {}))
         reasons = Counter(result.reasons).most_common(3)
         figures |= {f"not usable: {reason}": count for reason, count in reasons}
         if result.rejected_list is not None:
@@ -249,6 +255,11 @@ class DemoView(View):
             f"took     {format_seconds(results['seconds'])}",
             markup=False,
         )
+
+
+def _int8_figures(models: dict[str, dict[str, float]]) -> dict[str, str]:
+    """Return what int8 changes of each model, in words."""
+    return {name: int8_words(figures) for name, figures in models.items()}
 
 
 def sample_text(sample: dict[str, Any]) -> Text:

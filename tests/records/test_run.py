@@ -23,6 +23,7 @@ from synthenticity.records.run import FillProgress, fill_corpus
 from synthenticity.records.table import spans_of
 from synthenticity.synthesis import filling
 from synthenticity.synthesis.splicing import SplicedText, restore, splice
+from synthenticity.terminal import FillView
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
@@ -146,6 +147,20 @@ def test_a_run_goes_on_when_its_workers_are_killed(
     assert len(killed) == 2
     assert last - killed, "nobody took over"
     assert rows_of(out) == rows_of(whole)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_spared_readings_are_counted_whoever_fills(
+    config: Config, tmp_path: Path, workers: int
+) -> None:
+    all_masked = dataclasses.replace(config, mask_probability_range=(1.0, 1.0))
+    done = fill_corpus(all_masked, tmp_path / "out.parquet", workers=workers)
+    assert done.progress.readings_spared > 500  # of 600 texts, of twelve lengths
+    assert FillView.summary(done)["readings_spared"] == done.progress.readings_spared
+    none_kept = dataclasses.replace(all_masked, fill_cache_mib=0)
+    done = fill_corpus(none_kept, tmp_path / "again.parquet", workers=workers)
+    assert done.progress.readings_spared == 0
+    assert rows_of(tmp_path / "again.parquet") == rows_of(tmp_path / "out.parquet")
 
 
 def begin(config: Config, out: Path) -> None:

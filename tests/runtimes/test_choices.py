@@ -11,15 +11,19 @@ import numpy as np
 import pytest
 import torch
 from kinds import KINDS, kind
+from rich.console import Console
 from test_runtimes import build
 
 from synthenticity.config import Config
+from synthenticity.data_card import int8_words
 from synthenticity.errors import ConfigError, ModelError
 from synthenticity.providers.prepare import prepare
+from synthenticity.records.run import fill_corpus
 from synthenticity.runtimes.opening import open_runtime
 from synthenticity.stream.dataset_consumer import DatasetConsumer
 from synthenticity.synthesis.calibration import TEXTS, sample_texts
 from synthenticity.synthesis.filling_model import load_filling_model
+from synthenticity.terminal import FillView, PrepareView
 from synthenticity.text.reading import CorpusSource
 from synthenticity.training.train import train
 
@@ -32,16 +36,37 @@ def test_data_are_made_in_every_arithmetic_and_know_which(
     scorer_config: Config, tmp_path: Path, runtime: str, dtype: str
 ) -> None:
     config = dataclasses.replace(scorer_config, runtime=runtime, dtype=dtype, data_dir="unused")
-    prepare(config, tmp_path / "data", files=1)
+    summary = prepare(config, tmp_path / "data", files=1)
     meta = json.loads((tmp_path / "data" / "meta.json").read_text(encoding="utf-8"))
     (model,) = meta["made_with"]["models"].values()
     assert runtime in model["arithmetic"] and dtype in model["arithmetic"]
-    assert ("int8" in model) == (dtype == "int8")
+    card = (tmp_path / "data" / "README.md").read_text(encoding="utf-8")
+    for said in (model, summary):
+        assert ("int8" in said) == (dtype == "int8")
+    assert ("int8 moves its predictions by" in card) == (dtype == "int8")
     made = DatasetConsumer(tmp_path / "data", batch_size=4, split="val").read_all()
     usual = DatasetConsumer(scorer_config.data_dir, batch_size=4, split="val").read_all()
     rows = slice(len(made["targets"]))
     assert np.array_equal(made["targets"], usual["targets"][rows])
     assert (made["input_ids"] == usual["input_ids"][rows]).mean() > 0.97
+
+
+@pytest.mark.parametrize(("runtime", "dtype"), INT8)
+def test_what_int8_changes_is_said_of_filled_and_prepared_texts(
+    scorer_config: Config, tmp_path: Path, runtime: str, dtype: str
+) -> None:
+    config = dataclasses.replace(scorer_config, runtime=runtime, dtype=dtype, data_dir="unused")
+    filled = fill_corpus(dataclasses.replace(config, split_by="document"), tmp_path / "filled")
+    (figures,) = FillView.summary(filled)["int8"].values()
+    assert 0 < figures["divergence_nats"] < 0.01
+    words = int8_words(figures)
+    assert words in (tmp_path / "filled" / "README.md").read_text(encoding="utf-8")
+    prepared = PrepareView.summary_table("", prepare(config, tmp_path / "prepared", files=1))
+    for table in (FillView.result_table(filled), prepared):
+        console = Console(width=200)
+        with console.capture() as shown:
+            console.print(table)
+        assert shown.get().count(words) == 1
 
 
 @pytest.mark.parametrize(("runtime", "dtype"), INT8)
@@ -143,7 +168,7 @@ def test_sequences_that_are_masked_whole_are_read_once(
         prepare(dataclasses.replace(config, fill_cache_mib=mebibytes), tmp_path / name, files=2)
         for name, mebibytes in (("kept", 64), ("not kept", 0))
     ]
-    kept, not_kept = (summary["rows_read_before"] for summary in summaries)
+    kept, not_kept = (summary["readings_spared"] for summary in summaries)
     assert kept > 0.3 * summaries[0]["sequences"] and not_kept == 0
     one, two = (
         [path.read_bytes() for path in sorted((tmp_path / name).glob("*/*.parquet"))]
@@ -157,8 +182,8 @@ def test_data_made_again_are_not_read_again(scorer_config: Config, tmp_path: Pat
         scorer_config, fill_cache_dir=str(tmp_path / "rows"), data_dir="unused"
     )
     first, second = (prepare(config, tmp_path / name, files=1) for name in ("one", "two"))
-    assert second["rows_read_before"] > first["rows_read_before"]
-    assert second["rows_read_before"] > 0.5 * second["sequences"]  # all but the untouched
+    assert second["readings_spared"] > first["readings_spared"]
+    assert second["readings_spared"] > 0.5 * second["sequences"]  # all but the untouched
     one, two = (
         [path.read_bytes() for path in sorted((tmp_path / name).glob("*/*.parquet"))]
         for name in ("one", "two")

@@ -75,8 +75,8 @@ class DataProviderBase(ABC):
         """Return one batch, `[batch_size, ...]` for every column; all chance comes from `rng`."""
 
     @property
-    def rows_found(self) -> int:
-        """How many rows were not read by a model because it had read them before."""
+    def readings_spared(self) -> int:
+        """How many readings of a row by a model were spared because it had read the same before."""
         return 0
 
     def made_with(self) -> dict[str, Any]:

@@ -26,7 +26,7 @@ Name = tuple[str, int]
 class MadeFile:
     """A batch file that is not committed yet, and its figures.
 
-    `rows_found`: while it was made, so many rows were found that a model had read before.
+    `readings_spared`: so many readings by a model were, while it was made.
     """
 
     split: str
@@ -34,7 +34,7 @@ class MadeFile:
     content: bytes
     sequences: int
     summary: StreamSummary
-    rows_found: int = 0
+    readings_spared: int = 0
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class FileLine:
 
     def __init__(self, provider: DataProviderBase, meta: Meta) -> None:
         self._meta, self._provider = meta, provider
-        self._rows_found = provider.rows_found
+        self._readings_spared = provider.readings_spared
         self._steps = _steps_of(provider)
         self._names: deque[Name] = deque()
         self._batches: list[Columns] = []
@@ -113,13 +113,13 @@ class FileLine:
         content = encode_batch_file(columns, self._meta.schema, identity)
         summary = StreamSummary()
         summary.add(columns)
-        before, self._rows_found = self._rows_found, self._provider.rows_found
+        before, self._readings_spared = self._readings_spared, self._provider.readings_spared
         return MadeFile(
             *name,
             content,
             len(next(iter(columns.values()))),
             summary,
-            rows_found=self._rows_found - before,
+            readings_spared=self._readings_spared - before,
         )
 
     def end(self) -> None:

@@ -21,6 +21,7 @@ import numpy as np
 
 from synthenticity.config import Config
 from synthenticity.config_file import write_config
+from synthenticity.data_card import with_int8
 from synthenticity.durable import flush, flush_names, is_full, write_whole
 from synthenticity.errors import ConfigError, QueueError
 from synthenticity.providers.base import DataProviderBase, find_provider
@@ -119,9 +120,9 @@ def prepare(
                     with _full_disk_said(target):
                         write_whole(target / "README.md", card)
         except KeyboardInterrupt:
-            on_end(_finish(run, unknown_share))
+            on_end(_finish(run, meta, unknown_share))
             raise
-        summary = _finish(run, unknown_share)
+        summary = _finish(run, meta, unknown_share)
     on_end(summary)
     return summary
 
@@ -245,14 +246,15 @@ def _provide(run: Run, val_files: int) -> None:
             run.wait(TRAIN, BACKLOG_FULL)
 
 
-def _finish(run: Run, unknown_share: float) -> dict[str, Any]:
+def _finish(run: Run, meta: Meta, unknown_share: float) -> dict[str, Any]:
     """Write `summary.json` and TensorBoard events, and return the summary."""
     seconds, directory = run.seconds, run.queue.directory
     summary = {
         **run.summary.to_json(),
         "unknown_character_share": unknown_share,
         "files_made": run.files_made,
-        "rows_read_before": run.rows_found,
+        "readings_spared": run.readings_spared,
+        **with_int8(meta.made_with),
         "seconds": round(seconds, 3),
         "sequences_per_second": run.sequences / max(seconds, 1e-9),
         "tokens_per_second": run.tokens / max(seconds, 1e-9),

@@ -61,7 +61,7 @@ class Run:
         self.pause = pause
         self.summary = StreamSummary()
         self.files_wanted: int | None = None
-        self.files_made = self.sequences = self.tokens = self.rows_found = 0
+        self.files_made = self.sequences = self.tokens = self.readings_spared = 0
         self.begin()
 
     def begin(self) -> None:
@@ -100,7 +100,7 @@ class Run:
         self.files_made += 1
         self.sequences += made.sequences
         self.tokens += made.summary.tokens
-        self.rows_found += made.rows_found
+        self.readings_spared += made.readings_spared
         self.summary.merge(made.summary)
         self.report(made.split, waiting=False)
 

@@ -92,9 +92,9 @@ class SequenceScorerProvider(SteppedProvider):
         return len(models) == 1 and tokenizer_fingerprint(models[0].engine.tokenizer) == own
 
     @property
-    def rows_found(self) -> int:
-        """How many rows the filling models had read before."""
-        return self.filler.rows_found
+    def readings_spared(self) -> int:
+        """How many readings by the filling models were spared."""
+        return self.filler.readings_spared
 
     def build_meta(self) -> dict[str, Any]:
         """Describe the batches: ids in; the target and the token labels as truth."""

@@ -63,10 +63,23 @@ def chunks(source: CorpusSource, copies: int) -> Iterator[Chunk]:
 
 @dataclass(frozen=True)
 class MaskedChunk:
-    """A chunk on its way: its documents, each as often as it has copies, and masked."""
+    """A chunk on its way: its documents, each as often as it has copies, and masked.
+
+    `readings_spared`: so many readings by a model were, while it was written.
+    """
 
     chunk: Chunk
     documents: list[MaskedDocument]
+    readings_spared: int = 0
+
+
+@dataclass(frozen=True)
+class MadePart:
+    """The bytes of a part, how many tokens were written, and readings by a model spared."""
+
+    content: bytes
+    written_tokens: int
+    readings_spared: int
 
 
 def mask_chunk(filler: Filler, chunk: Chunk, copies: int) -> MaskedChunk:
@@ -75,89 +88,118 @@ def mask_chunk(filler: Filler, chunk: Chunk, copies: int) -> MaskedChunk:
     return MaskedChunk(chunk, filler.mask(documents, list(range(copies)) * len(chunk.documents)))
 
 
-def encode_chunk(filler: Filler, written: MaskedChunk) -> tuple[bytes, int]:
-    """Return the bytes of a chunk's part, and how many tokens were written."""
+def write_chunk(
+    filler: Filler, masked: MaskedChunk, between: Callable[[], None] = lambda: None
+) -> MaskedChunk:
+    """Let the models write into a masked chunk; one thread alone does."""
+    before = filler.readings_spared
+    filler.write(masked.documents, between=between)
+    return dataclasses.replace(masked, readings_spared=filler.readings_spared - before)
+
+
+def encode_chunk(filler: Filler, written: MaskedChunk) -> MadePart:
+    """Return the part that a written chunk is."""
     results, chunk = filler.splice(written.documents), written.chunk
     filled = [result for result in results if isinstance(result, FilledDocument)]
     unusable = [result for result in results if isinstance(result, Rejected)]
     rejected = chunk.rejected + [dataclasses.asdict(item) for item in dict.fromkeys(unusable)]
     tokens = sum(len(document.ranks) for document in filled)
-    return encode_part(Part(to_table(filled), rejected, chunk.digest)), tokens
-
-
-def fill_chunk(filler: Filler, chunk: Chunk, copies: int) -> tuple[bytes, int]:
-    """Return what `encode_chunk` does, with everything before it."""
-    masked = mask_chunk(filler, chunk, copies)
-    filler.write(masked.documents)
-    return encode_chunk(filler, masked)
+    content = encode_part(Part(to_table(filled), rejected, chunk.digest))
+    return MadePart(content, tokens, written.readings_spared)
 
 
 def _chunk_filler(
     config: Config, batch_size: int, copies: int, threads: int
-) -> Callable[[Chunk], tuple[bytes, int]]:
+) -> Callable[[Chunk], MadePart]:
     """Load the filling models in a worker."""
     settle_libraries(threads)
     filler = Filler.from_config(config, batch_size=batch_size)
-    return lambda chunk: fill_chunk(filler, chunk, copies)
+    return lambda chunk: encode_chunk(
+        filler, write_chunk(filler, mask_chunk(filler, chunk, copies))
+    )
 
 
-class ChunkLine:
-    """Runs chunks here or in worker processes and hands the parts back in order.
-
-    Here, the model fills one while the next is masked, the one after that read, and the one
-    before written.
+class _Threads:
+    """Makes parts in this process: the model fills a chunk while the next is masked, the one after
+    that read, and the one before written.
     """
 
-    def __init__(self, filler: Filler, config: Config, copies: int, workers: int) -> None:
+    def __init__(self, filler: Filler, copies: int) -> None:
         self.filler = filler
-        self.waiting: deque[Chunk] = deque()
-        self.parts: dict[int, tuple[bytes, int]] = {}
-        self.most = 2 * workers
-        self.workers: Workers[Chunk, tuple[bytes, int]] | None = None
         self.pipeline: Pipeline[Chunk, MaskedChunk, MaskedChunk] = Pipeline(
             lambda chunk: mask_chunk(filler, chunk, copies), self._write, ahead=1
         )
-        if workers > 1:
-            own = (config, filler.batch_size, copies, threads_of_each(workers))
-            self.workers = Workers(_chunk_filler, [own] * workers)
 
     def _write(self, masked: MaskedChunk) -> MaskedChunk:
-        self.filler.write(masked.documents, between=self.pipeline.check)
-        return masked
+        return write_chunk(self.filler, masked, self.pipeline.check)
 
-    def add(self, chunk: Chunk) -> Iterator[tuple[Chunk, bytes, int]]:
+    def give(self, chunk: Chunk) -> None:
+        self.pipeline.give(chunk)
+
+    def take(self, _: Chunk) -> MadePart:
+        """Return the part of a chunk, the first of those that are in work."""
+        (written,) = self.pipeline.wait()
+        return encode_chunk(self.filler, written)
+
+    def end(self) -> None:
+        self.pipeline.end()
+
+
+class _Processes:
+    """Makes parts in worker processes, each of which loads the models."""
+
+    def __init__(self, config: Config, batch_size: int, copies: int, workers: int) -> None:
+        own = (config, batch_size, copies, threads_of_each(workers))
+        self.workers: Workers[Chunk, MadePart] = Workers(_chunk_filler, [own] * workers)
+        self.parts: dict[int, MadePart] = {}
+
+    def give(self, chunk: Chunk) -> None:
+        self.workers.give(chunk, f"chunk {chunk.number}")
+        self._collect(0.0)  # keeps every worker at work while the corpus is read
+
+    def take(self, chunk: Chunk) -> MadePart:
+        """Return the part of a chunk that is in work."""
+        while chunk.number not in self.parts:
+            self._collect()
+        return self.parts.pop(chunk.number)
+
+    def _collect(self, seconds: float | None = None) -> None:
+        self.parts |= {chunk.number: made for chunk, made in self.workers.wait(seconds)}
+
+    def end(self) -> None:
+        self.workers.end()
+
+
+class ChunkLine:
+    """Runs chunks here or in worker processes and hands the parts back in order."""
+
+    def __init__(self, filler: Filler, config: Config, copies: int, workers: int) -> None:
+        self.waiting: deque[Chunk] = deque()
+        self.most = 2 * workers
+        self.makers: _Threads | _Processes = (
+            _Processes(config, filler.batch_size, copies, workers)
+            if workers > 1
+            else _Threads(filler, copies)
+        )
+
+    def add(self, chunk: Chunk) -> Iterator[tuple[Chunk, MadePart]]:
         """Take a chunk and return those that are done and must make room."""
         self.waiting.append(chunk)
-        if self.workers is None:
-            self.pipeline.give(chunk)
-        else:
-            self.workers.give(chunk, f"chunk {chunk.number}")
-            self._collect(0.0)  # keeps every worker at work while the corpus is read
+        self.makers.give(chunk)
         while len(self.waiting) > self.most:
             yield self._next()
 
-    def rest(self) -> Iterator[tuple[Chunk, bytes, int]]:
+    def rest(self) -> Iterator[tuple[Chunk, MadePart]]:
         """Return what is left."""
         while self.waiting:
             yield self._next()
 
-    def _next(self) -> tuple[Chunk, bytes, int]:
+    def _next(self) -> tuple[Chunk, MadePart]:
         chunk = self.waiting.popleft()
-        if self.workers is None:
-            (written,) = self.pipeline.wait()
-            return chunk, *encode_chunk(self.filler, written)
-        while chunk.number not in self.parts:
-            self._collect()
-        return chunk, *self.parts.pop(chunk.number)
-
-    def _collect(self, seconds: float | None = None) -> None:
-        if self.workers is not None:
-            self.parts |= {chunk.number: made for chunk, made in self.workers.wait(seconds)}
+        return chunk, self.makers.take(chunk)
 
     def __enter__(self) -> "ChunkLine":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.pipeline.end()
-        if self.workers is not None:
-            self.workers.end()
+        self.makers.end()

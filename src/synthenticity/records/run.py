@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,7 +23,7 @@ from synthenticity.durable import flush, write_whole
 from synthenticity.errors import ConfigError, CorpusError, MissingExtraError
 from synthenticity.evaluation.alarms import ArtefactAlarm, Passage, artefact_alarm
 from synthenticity.records.card import records_card
-from synthenticity.records.chunks import Chunk, ChunkLine, chunks
+from synthenticity.records.chunks import Chunk, ChunkLine, MadePart, chunks
 from synthenticity.records.dataset_folder import SPLITS, write_splits
 from synthenticity.records.output import (
     Part,
@@ -46,7 +47,8 @@ ALARM_DOCUMENTS, KNOWN_REASONS = 2000, 20
 class FillProgress:
     """How far a run is: counts of documents, written tokens and rejected documents, and seconds.
 
-    `new_documents` and `new_tokens` are those of this run, without what an earlier one has left.
+    `new_documents` and `new_tokens` are those of this run, without what an earlier one has left;
+    `readings_spared` are those of rows that a model had read before, in this run.
     """
 
     documents: int
@@ -55,12 +57,16 @@ class FillProgress:
     seconds: float
     new_documents: int = 0
     new_tokens: int = 0
+    readings_spared: int = 0
     resumed: bool = False
 
 
 @dataclass(frozen=True)
 class FillResult:
-    """What a run left: the output, its counts, how many could not be used, and why."""
+    """What a run left: the output, its counts, how many could not be used, and why.
+
+    `made_with` is everything that decides the records.
+    """
 
     out: Path
     records: int
@@ -69,6 +75,7 @@ class FillResult:
     reasons: dict[str, int]
     alarm: ArtefactAlarm | None
     progress: FillProgress
+    made_with: dict[str, Any]
 
 
 def fill_corpus(
@@ -115,7 +122,7 @@ def fill_corpus(
     )
     start, done = time.monotonic(), FillProgress(0, 0, 0, 0.0)
 
-    def report(chunk: Chunk, written: int, *, resumed: bool = False) -> None:
+    def report(chunk: Chunk, written: int, *, spared: int = 0, resumed: bool = False) -> None:
         nonlocal done
         done = FillProgress(
             done.documents + len(chunk.documents),
@@ -124,6 +131,7 @@ def fill_corpus(
             time.monotonic() - start,
             done.new_documents + (0 if resumed else len(chunk.documents)),
             done.new_tokens + (0 if resumed else written),
+            done.readings_spared + spared,
             resumed,
         )
         on_progress(done)
@@ -152,6 +160,11 @@ def _fill_chunks(
     line: ChunkLine, found: Iterable[Chunk], output: RecordOutput, report: Callable[..., None]
 ) -> int:
     """Fill the chunks that are not there yet, and return how many there are."""
+
+    def put(ready: Chunk, made: MadePart) -> None:
+        output.put(ready.number, made.content)
+        report(ready, made.written_tokens, spared=made.readings_spared)
+
     count = 0
     with line:
         for chunk in found:
@@ -161,12 +174,10 @@ def _fill_chunks(
                 written = pc.sum(pc.list_value_length(part.table.column("ranks"))).as_py() or 0
                 report(chunk, written, resumed=True)
                 continue
-            for ready, raw, written in line.add(chunk):
-                output.put(ready.number, raw)
-                report(ready, written)
-        for ready, raw, written in line.rest():
-            output.put(ready.number, raw)
-            report(ready, written)
+            for ready, made in line.add(chunk):
+                put(ready, made)
+        for ready, made in line.rest():
+            put(ready, made)
     return count
 
 
@@ -219,6 +230,7 @@ def _finish(
         dict(gathered.reasons),
         gathered.alarm,
         done,
+        output.made_with,
     )
 
 

@@ -161,8 +161,11 @@ class Filler:
         return cls(models, recipes, seed=config.seed, batch_size=batch_size, protect=config.protect)
 
     @property
-    def rows_found(self) -> int:
-        """How many rows were not read by the models because they had been read before."""
+    def readings_spared(self) -> int:
+        """How many readings of a row by a model were spared because it had read the same before.
+
+        A row that is written in several rounds is read once in each.
+        """
         caches = (getattr(model.engine, "cache", None) for model in self.models.values())
         return sum(cache.hits for cache in caches if isinstance(cache, RowCache))
 
