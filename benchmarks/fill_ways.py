@@ -19,7 +19,8 @@ from own_process import memory_megabytes
 from synthenticity import MLMInferenceEngine
 from synthenticity.runtimes.devices import resolve_device
 from synthenticity.runtimes.row_cache import RowCache
-from synthenticity.synthesis.filling_engine import FORWARD_TOKENS, FORWARD_TOKENS_ON_GPU
+from synthenticity.runtimes.runtime import FORWARD_TOKENS
+from synthenticity.synthesis.filling_engine import FORWARD_TOKENS_ON_GPU
 
 TOP_K = 50
 USUAL_RATIO, HALF = 0.15, 0.5

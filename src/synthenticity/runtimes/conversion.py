@@ -21,7 +21,7 @@ from synthenticity.errors import ModelError
 from synthenticity.runtimes.attention import choose_attention_to_convert
 from synthenticity.runtimes.packing import copy_for_inference
 from synthenticity.runtimes.parts import EncoderPart, heads_apart, part
-from synthenticity.runtimes.runtime import HEAD_ROW_BLOCK, Runtime
+from synthenticity.runtimes.runtime import KERNEL_BLOCK, Runtime
 
 CPU = torch.device("cpu")
 LONGEST = 32_768
@@ -54,7 +54,7 @@ def example_inputs(model: Any, rows: int = ROWS, length: int = LENGTH) -> dict[s
     visible[1:, length // 2 :] = False
     ids = 1 + np.arange(rows * length).reshape(rows, length) % (vocabulary - 1)
     places = np.zeros_like(visible)
-    places.flat[:HEAD_ROW_BLOCK] = True
+    places.flat[:KERNEL_BLOCK] = True
     given = encoder_inputs(ids, places, visible)
     return {name: torch.from_numpy(value) for name, value in given.items()}
 

@@ -12,9 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-HEAD_ROW_BLOCK = 16
-"""The head sees a multiple of so many rows: the last rows of a matrix product that fill no block
-of its kernel are rounded otherwise (on AMD processors already the last two of ten)."""
+KERNEL_BLOCK = 16
+"""Sequences are padded to a multiple of this, and so are the rows that a head sees: what fills no
+block of a kernel is rounded otherwise (on AMD processors already the last two rows of ten)."""
+FORWARD_TOKENS = 4096
+"""A forward on a CPU reads so many: more make a layer's output too large for its cache."""
 
 
 class Runtime(Protocol):
@@ -59,5 +61,5 @@ class Runtime(Protocol):
 
 
 def filled_up(rows: Tensor) -> Tensor:
-    """Return rows and zeros behind them, up to a multiple of `HEAD_ROW_BLOCK`."""
-    return torch.nn.functional.pad(rows, (0, 0, 0, -len(rows) % HEAD_ROW_BLOCK))
+    """Return rows and zeros behind them, up to a multiple of `KERNEL_BLOCK`."""
+    return torch.nn.functional.pad(rows, (0, 0, 0, -len(rows) % KERNEL_BLOCK))

@@ -19,10 +19,10 @@ from synthenticity.runtimes.packing import (
     fast_for_inference,
     pack_linear_layers,
 )
+from synthenticity.runtimes.runtime import FORWARD_TOKENS, KERNEL_BLOCK
 from synthenticity.training.model import MEAN_MARGIN, SequenceScorer
 
-WIDTH_STEP = 16
-BATCH_TOKENS = {"cpu": 4096, "cuda": 65536, "mps": 16384}
+BATCH_TOKENS = {"cpu": FORWARD_TOKENS, "cuda": 65536, "mps": 16384}
 
 
 def fast_scorer(model: SequenceScorer, device: torch.device, dtype: torch.dtype) -> SequenceScorer:
@@ -46,7 +46,7 @@ def plan_batches(
     >>> [(rows.tolist(), width) for rows, width in plan_batches(lengths, 40, 80)]
     [([1, 4], 40), ([2, 5], 32), ([0, 3], 16)]
     """
-    widths = np.minimum(-(-lengths // WIDTH_STEP) * WIDTH_STEP, longest)
+    widths = np.minimum(-(-lengths // KERNEL_BLOCK) * KERNEL_BLOCK, longest)
     kinds = 2 * widths + (lengths < widths)
     order = np.argsort(-kinds, kind="stable")
     borders = np.flatnonzero(np.diff(kinds[order])) + 1

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from synthenticity.errors import ConfigError, ModelError
-from synthenticity.runtimes.runtime import Runtime
+from synthenticity.runtimes.runtime import KERNEL_BLOCK, Runtime
 from synthenticity.runtimes.torch_runtime import TorchRuntime
 from synthenticity.seeding import numpy_rng
 from synthenticity.synthesis.sampling import Sampling, draw_tokens
@@ -31,7 +31,7 @@ TEXTS = 256
 FEWEST_TEXTS = 8
 DOCUMENTS, PIECES, CHARACTERS = 256, 32, 1200
 """From how many documents they come, how many of each at most, and how long they are."""
-LENGTH, LENGTH_STEP = 256, 16
+LENGTH = 256
 MASKED_SHARES = (0.15, 0.5)
 TRIAL_SHARE = 0.25
 MOST_DIVERGENCE = 0.01
@@ -93,9 +93,9 @@ def masked_rows(tokenizer: Any, texts: Sequence[str], longest: int) -> MaskedRow
     encoded = tokenizer(
         list(texts)[:TEXTS],
         truncation=True,
-        max_length=min(LENGTH, longest) // LENGTH_STEP * LENGTH_STEP,
+        max_length=min(LENGTH, longest) // KERNEL_BLOCK * KERNEL_BLOCK,
         padding=True,
-        pad_to_multiple_of=LENGTH_STEP,
+        pad_to_multiple_of=KERNEL_BLOCK,
         return_tensors="np",
     )
     ids = encoded["input_ids"].astype(np.int64)

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from synthenticity.errors import CompatibilityError, ConfigError, ModelError
 from synthenticity.runtimes.devices import resolve_dtype
 from synthenticity.runtimes.packing import copy_for_inference
+from synthenticity.runtimes.runtime import KERNEL_BLOCK
 from synthenticity.synthesis.checkpoints import CAUSAL
 from synthenticity.synthesis.filling_engine import FillingEngine
 from synthenticity.synthesis.masked_head import logits_at
 from synthenticity.synthesis.rows import Fill, Rows
 
-BLOCK = 16
 ATTENTION = "eager"
 """PyTorch's fused attention rounds a single query by the thread that computes it."""
 KEY_VALUE_LAYERS = {"DynamicLayer", "DynamicSlidingWindowLayer"}
@@ -140,7 +140,7 @@ class _Batch:
         self, engine: CausalInferenceEngine, ids: NDArray[np.int64], mask: NDArray[np.bool_]
     ) -> None:
         self.engine, self.ids, self.mask = engine, ids, mask
-        self.joins_at = (mask.argmax(axis=1) - 1) // BLOCK * BLOCK
+        self.joins_at = (mask.argmax(axis=1) - 1) // KERNEL_BLOCK * KERNEL_BLOCK
         self.leaves_at = mask.shape[1] - 1 - mask[:, ::-1].argmax(axis=1)
         self.first_column, self.last_column = int(self.joins_at.min()), int(self.leaves_at.max())
         self.members = np.zeros(0, dtype=np.int64)
@@ -151,7 +151,7 @@ class _Batch:
         """Let rows leave and join, if it is time for that."""
         staying = np.nonzero(self.leaves_at[self.members] > column)[0]
         joining = np.nonzero(self.joins_at == column)[0]
-        if column % BLOCK or (len(staying) == len(self.members) and not len(joining)):
+        if column % KERNEL_BLOCK or (len(staying) == len(self.members) and not len(joining)):
             return
         caches = [(self.cache, staying)] if len(staying) else []
         if len(joining) and column:
@@ -232,4 +232,4 @@ def _resolve_dtype(name: str, dtype: str, runtime: str, device: torch.device) ->
 
 def _filled_up(rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the rows and then the first of them again, up to a multiple of 16."""
-    return np.concatenate([rows, np.repeat(rows[:1], -len(rows) % BLOCK)])
+    return np.concatenate([rows, np.repeat(rows[:1], -len(rows) % KERNEL_BLOCK)])

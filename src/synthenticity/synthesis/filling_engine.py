@@ -1,7 +1,7 @@
 """What the two engines share: a pretrained model, its tokenizer, and how a token is drawn.
 
 An engine's result is a function of each row alone, so rows are grouped and cut into parts as it
-suits the model: no forward reads more than `FORWARD_TOKENS`.
+suits the model: no forward on a CPU reads more than `FORWARD_TOKENS`.
 """
 
 import json
@@ -19,6 +19,7 @@ from synthenticity.config import SAFETENSORS
 from synthenticity.errors import CompatibilityError, ConfigError, ModelError
 from synthenticity.recipe import FILL_ORDERS
 from synthenticity.runtimes.devices import resolve_device
+from synthenticity.runtimes.runtime import FORWARD_TOKENS
 from synthenticity.seeding import digest
 from synthenticity.synthesis.checkpoints import (
     MASKED,
@@ -36,8 +37,6 @@ from synthenticity.synthesis.sampling import (
 from synthenticity.synthesis.vocabulary import ids_that_are_not_text, logits_width
 from synthenticity.text.tokenization import special_ids
 
-FORWARD_TOKENS = 4096
-"""More of them make a layer's output too large for a processor's cache; a GPU takes more."""
 FORWARD_TOKENS_ON_GPU = 32_768
 NOT_ARCHITECTURE = {"_name_or_path", "architectures", "dtype", "transformers_version"}
 """Keys of a model's configuration that do not change what it computes."""

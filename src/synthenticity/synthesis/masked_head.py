@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from synthenticity.runtimes.runtime import HEAD_ROW_BLOCK
+from synthenticity.runtimes.runtime import filled_up
 
 
 @contextmanager
@@ -25,8 +24,7 @@ def _base_output_cut_to(model: Any, positions: Tensor) -> Iterator[list[bool]]:
 
     def cut(_module: Any, _args: Any, output: Any) -> Any:
         rows = output.last_hidden_state[positions]
-        missing = -len(rows) % HEAD_ROW_BLOCK
-        output.last_hidden_state = torch.nn.functional.pad(rows, (0, 0, 0, missing))[None]
+        output.last_hidden_state = filled_up(rows)[None]
         happened.append(True)
         return output
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from synthenticity.errors import ModelError
 from synthenticity.runtimes.opening import open_runtime
 from synthenticity.runtimes.row_cache import RowCache
-from synthenticity.runtimes.runtime import HEAD_ROW_BLOCK
+from synthenticity.runtimes.runtime import KERNEL_BLOCK
 from synthenticity.synthesis.calibration import Accuracy, calibrate, masked_rows
 from synthenticity.synthesis.checkpoints import MASKED
 from synthenticity.synthesis.filling_engine import FillingEngine
@@ -55,7 +55,7 @@ class MLMInferenceEngine(FillingEngine):
         super().__init__(model, tokenizer, name=name, **settings)
         self.mask_token_id = int(tokenizer.mask_token_id)
         self.cache = RowCache()
-        self._head_rows = max(HEAD_ROW_BLOCK, HEAD_LOGITS // logits_width(model))
+        self._head_rows = max(KERNEL_BLOCK, HEAD_LOGITS // logits_width(model))
 
     def _open(self, device: torch.device, dtype: str, runtime: str) -> None:
         self.accuracy: Accuracy | None = None

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from synthenticity.errors import ModelError
 from synthenticity.recipe import Recipe
+from synthenticity.runtimes.runtime import KERNEL_BLOCK
 from synthenticity.synthesis.filling_model import FillingModel
 from synthenticity.synthesis.sampling import draw_sequence_keys
 from synthenticity.synthesis.spelling import Spelling, TokenizedText
@@ -26,8 +27,6 @@ WINDOW = 512
 """Tokens of a window, at most: what a model reads at once may be more, but is slower."""
 SHORTEST_WINDOW = 28
 CONTEXT_SHARE = 1 / 8
-LENGTH_STEP = 16
-"""Rows are padded to a multiple of this, because other lengths change the last bits of a row."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class FillingModelInUse:
         name = f"{Path(engine.name).name}@{fingerprint[:12]}"
         engine.unwritable_ids = np.union1d(engine.unwritable_ids, spelling.unwritable_ids)
         frame = frame_ids(engine.tokenizer)
-        limit = min(WINDOW, engine.longest_input) // LENGTH_STEP * LENGTH_STEP
+        limit = min(WINDOW, engine.longest_input) // KERNEL_BLOCK * KERNEL_BLOCK
         window = limit - len(frame[0]) - len(frame[1])
         if window < SHORTEST_WINDOW:
             raise ModelError(
@@ -92,7 +91,7 @@ class MaskedText:
             tokens,
             recipe,
             mask,
-            keys=draw_sequence_keys(rng, len(tokens.ids) // LENGTH_STEP + 1),
+            keys=draw_sequence_keys(rng, len(tokens.ids) // KERNEL_BLOCK + 1),
             written=tokens.ids.copy(),
             log_probability=np.zeros(len(mask), dtype=np.float32),
             rank=np.full(len(mask), -1, dtype=np.int32),
@@ -168,7 +167,7 @@ def cut_windows(text: MaskedText, size: int, *, left_to_right: bool = False) -> 
 
 def _padded(model: FillingModelInUse, window: Window) -> int:
     length = window.end - window.start + sum(map(len, model.frame))
-    return -(-length // LENGTH_STEP) * LENGTH_STEP
+    return -(-length // KERNEL_BLOCK) * KERNEL_BLOCK
 
 
 def _fill_batch(model: FillingModelInUse, windows: Sequence[Window], opinion: bool) -> None:
