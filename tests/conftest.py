@@ -1,7 +1,10 @@
 """Small real things for the tests: a corpus of generated plays, a tiny MLM, fakes that fill."""
 
 import os
+import signal
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background; children inherit
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # the tests start processes beside their own
 
