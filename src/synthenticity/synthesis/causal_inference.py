@@ -4,7 +4,7 @@ Each masked position is written after its own prefix, tokens written earlier inc
 follows it is not seen. A row's visible beginning is read at once, the rest one column a call
 with a key-value cache. So that a row's bytes are a function of the row alone, what is read at
 once ends where the row says (a multiple of 16 columns), and a single column is read of a multiple
-of 16 rows: products of fewer are rounded otherwise.
+of 16 rows: products of fewer are rounded otherwise where layers are not packed.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from synthenticity.errors import CompatibilityError, ConfigError, ModelError
 from synthenticity.runtimes.devices import resolve_dtype
-from synthenticity.runtimes.packing import copy_for_inference
+from synthenticity.runtimes.packing import can_pack, copy_for_inference, pack_linear_layers
 from synthenticity.runtimes.runtime import KERNEL_BLOCK
 from synthenticity.synthesis.checkpoints import CAUSAL
 from synthenticity.synthesis.filling_engine import FillingEngine
@@ -60,6 +60,8 @@ class CausalInferenceEngine(FillingEngine):
             self.model, device, _resolve_dtype(self.name, dtype, runtime, device)
         )
         self.computing.set_attn_implementation(ATTENTION)
+        if can_pack(device):
+            pack_linear_layers(self.computing, self.computing.dtype)
 
     @property
     def calibrated(self) -> bool:
