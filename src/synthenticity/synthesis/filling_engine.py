@@ -156,9 +156,7 @@ class FillingEngine(ABC):
         banned = np.union1d(self._not_text, self._unwritable_ids)
         if width - len(banned) < 2:
             raise ModelError(f"{self.name}: fewer than two of its tokens may be written.")
-        self._ban = torch.zeros(width)
-        self._ban[torch.as_tensor(banned)] = -torch.inf
-        self._ban = self._ban.to(self.device)
+        self._ban = _runs(banned)
 
     @property
     def fingerprint(self) -> str:
@@ -327,7 +325,8 @@ class FillingEngine(ABC):
         masked = rows.mask.any(axis=1)
         for kind in np.unique(kinds):
             members = np.nonzero((kinds == kind) & masked)[0]
-            yield from np.split(members, range(most, len(members), most)) if len(members) else ()
+            if len(members):
+                yield from np.array_split(members, -(-len(members) // most))
 
     @abstractmethod
     def _kinds(self, rows: Rows) -> NDArray[Any]:
@@ -351,7 +350,8 @@ class FillingEngine(ABC):
         """
         row, column = at
         device = self.device
-        logits += self._ban
+        for run in self._ban:
+            logits[:, run] = -torch.inf
         total = logits.logsumexp(dim=1) if opinion else None
         keys, temperature, top_k, top_p, columns = (
             torch.as_tensor(value, device=device)
@@ -377,3 +377,14 @@ class FillingEngine(ABC):
         rank = (logits > chosen).sum(dim=1)
         rank[forbidden] += spared > chosen[forbidden, 0]
         return tokens, chosen[:, 0] - total, rank
+
+
+def _runs(ids: NDArray[np.int64]) -> list[slice]:
+    """Return sorted ids as runs of neighbours, of which a vocabulary's special ones are few.
+
+    >>> _runs(np.array([0, 1, 2, 7, 9, 10]))
+    [slice(0, 3, None), slice(7, 8, None), slice(9, 11, None)]
+    """
+    borders = np.flatnonzero(np.diff(ids) > 1)
+    firsts, lasts = np.append(0, borders + 1), np.append(borders, len(ids) - 1)
+    return [slice(int(ids[a]), int(ids[b]) + 1) for a, b in zip(firsts, lasts, strict=True)]
