@@ -8,6 +8,7 @@ models.
 """
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -36,6 +37,7 @@ from synthenticity.text.tokenization import (
 RESERVE_SHARE = 0.25
 """Of a window's tokens, so many more are read behind it and never masked: text whose tokens become
 fewer is filled up from there, because padding would tell filled sequences from untouched ones."""
+LAST_SPACE = re.compile(r"\s\S*\Z")
 UNKNOWN = -1
 NOTHING_TO_MASK = "nothing to mask"
 """The recipe of a window that no filling model can write in; it stays as it is."""
@@ -183,6 +185,9 @@ class FilledTexts:
         self._encoder = text_encoder(tokenizer)
         self._special = special_ids(tokenizer)
         self.tokens_needed = block_size - 1 + math.ceil(RESERVE_SHARE * block_size)
+        self._reading_alike = [
+            model.name for model in filler.models.values() if model.spelling.reads_like(tokenizer)
+        ]
         own = tokenizer_fingerprint(tokenizer)
         self._same_tokenizer = {
             model.name: tokenizer_fingerprint(model.engine.tokenizer) == own
@@ -202,11 +207,19 @@ class FilledTexts:
     def draw(self, windows: Windows, rng: np.random.Generator) -> _MaskedTexts:
         """Mask the first `block_size - 1` tokens of windows."""
         salt = int(rng.integers(np.iinfo(np.int64).max))
+        counts = [self._to_whole_words(windows, row) for row in range(len(windows.texts))]
+        ends = [int(windows.ends[row, count - 1]) for row, count in enumerate(counts)]
+        texts = [text[:end] for text, end in zip(windows.texts, ends, strict=True)]
         documents = [
             Document(f"{salt} {row}", text, protected=self._protected_spans(windows, row))
-            for row, text in enumerate(windows.texts)
+            for row, text in enumerate(texts)
         ]
-        return _MaskedTexts(windows.texts, self.filler.mask(documents, [0] * len(documents)))
+        offsets = np.stack([windows.starts, windows.ends], axis=2)
+        tokens = [
+            (windows.ids[row, :count], offsets[row, :count]) for row, count in enumerate(counts)
+        ]
+        known = dict.fromkeys(self._reading_alike, tokens)
+        return _MaskedTexts(texts, self.filler.mask(documents, [0] * len(texts), tokens=known))
 
     def fill(self, drawn: _MaskedTexts) -> _MaskedTexts:
         """Let the models write; what they think of it is in no column."""
@@ -231,10 +244,7 @@ class FilledTexts:
             own = read[: shape[1]]
             ids[row, : len(own)] = own
             labels[row, : len(own)] = label_tokens(
-                item.spans if item else [],
-                len(texts[row]),
-                offsets[: shape[1]],
-                ~np.isin(own, self._special),
+                item.spans if item else [], len(texts[row]), offsets[: shape[1]]
             )
             if item is not None:
                 differs[row] = (
@@ -242,6 +252,7 @@ class FilledTexts:
                     if self._same_tokenizer[item.mlm]
                     else UNKNOWN
                 )
+        labels[np.isin(ids, self._special)] = NOT_COUNTED
         cls, block = self._tokenizer.cls_token_id, self._block_size
         return {
             "input_ids": add_cls_token(ids, cls, block, self._tokenizer.pad_token_id),
@@ -252,6 +263,20 @@ class FilledTexts:
             "recipe": np.array([item.recipe if item else NOTHING_TO_MASK for item in items]),
             "mlm": np.array([item.mlm if item else "" for item in items]),
         }
+
+    def _to_whole_words(self, windows: Windows, row: int) -> int:
+        """Return how many tokens of a window are left if a word that its end cuts is left out.
+
+        So the tokens are those that the text would have alone. A window that is shorter than asked
+        for ends with its document.
+        """
+        count, first = int(windows.lengths[row]), self._block_size - 1
+        if count < self.tokens_needed:
+            return count
+        space = LAST_SPACE.search(windows.texts[row], int(windows.starts[row, first]))
+        if space is None:
+            return count
+        return max(first, int(np.searchsorted(windows.starts[row, :count], space.start())))
 
     def _protected_spans(self, windows: Windows, row: int) -> tuple[tuple[int, int], ...]:
         """Return the characters that are never masked: of protected tokens, and of the reserve."""

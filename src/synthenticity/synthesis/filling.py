@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,9 @@ from synthenticity.synthesis.window_batches import FillingModelInUse, MaskedText
 from synthenticity.text.reading import CorpusSource, Document, Rejected
 from synthenticity.text.tokenization import tokenizer_fingerprint
 from synthenticity.text.units import token_units, touching_tokens
+
+Tokens = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Ids `[tokens]` and character offsets `[tokens, 2]` of a text."""
 
 
 @dataclass(frozen=True)
@@ -199,14 +203,31 @@ class Filler:
         self.write(masked)
         return self.splice(masked)
 
-    def mask(self, documents: Sequence[Document], copies: Sequence[int]) -> list[MaskedDocument]:
-        """Draw and mask: the first step of `fill`, in which no model takes part."""
+    def mask(
+        self,
+        documents: Sequence[Document],
+        copies: Sequence[int],
+        *,
+        tokens: Mapping[str, Sequence[Tokens]] = MappingProxyType({}),
+    ) -> list[MaskedDocument]:
+        """Draw and mask: the first step of `fill`, in which no model takes part.
+
+        `tokens` are those of the documents, where they are known already, by the name of a model.
+        """
         drawn = [self._draw(*item) for item in zip(documents, copies, strict=True)]
         masked: dict[int, MaskedDocument] = {}
         for path, model in self.models.items():
             mine = [n for n, item in enumerate(drawn) if item.recipe.mlm_checkpoint_path == path]
-            tokens = model.spelling.tokenize([drawn[n].document.text for n in mine])
-            masked |= {n: self._mask(drawn[n], text) for n, text in zip(mine, tokens, strict=True)}
+            texts = [drawn[n].document.text for n in mine]
+            if model.name in tokens:
+                known = [tokens[model.name][n] for n in mine]
+                read = [
+                    model.spelling.tokenized(text, *own)
+                    for text, own in zip(texts, known, strict=True)
+                ]
+            else:
+                read = model.spelling.tokenize(texts)
+            masked |= {n: self._mask(drawn[n], text) for n, text in zip(mine, read, strict=True)}
         return [masked[n] for n in range(len(drawn))]
 
     def write(

@@ -22,8 +22,8 @@ def choose_recipes(
     recipes: tuple[Recipe, ...], count: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Draw the recipe `[count]` (an index) and the masked share `[count]` of each sequence."""
-    weights = np.array([recipe.weight for recipe in recipes])
-    index = rng.choice(len(recipes), size=count, p=weights / weights.sum())
+    weights = np.array([recipe.weight for recipe in recipes]).cumsum()
+    index = np.searchsorted(weights / weights[-1], rng.random(count), side="right")
     bounds = np.array([recipe.ratio for recipe in recipes])[index]
     return index, rng.uniform(bounds[:, 0], bounds[:, 1])
 

@@ -71,6 +71,8 @@ class Spelling:
         self._backend.no_padding()
         self._backend.encode_special_tokens = True  # a literal [MASK] in a text is text
         self.special_ids = special_ids(tokenizer)
+        self._is_special = np.zeros(1 + max(tokenizer.get_vocab().values()), dtype=bool)
+        self._is_special[self.special_ids] = True
         self._spaces_are_tokens = '"WordPiece"' not in json.dumps(json.loads(settings)["decoder"])
         self.surfaces = self._read_surfaces(tokenizer)
         normalizer = self._backend.normalizer
@@ -93,8 +95,7 @@ class Spelling:
             and index not in self.special_ids
         )
         before = self._backend.decode([anchor], skip_special_tokens=False)
-        size = max(tokenizer.get_vocab().values()) + 1
-        pairs = [[anchor, index] for index in range(size)]
+        pairs = [[anchor, index] for index in range(len(self._is_special))]
         both = self._backend.decode_batch(pairs, skip_special_tokens=False)
         return [text.removeprefix(before) if text.startswith(before) else "" for text in both]
 
@@ -102,17 +103,28 @@ class Spelling:
         """Return texts as tokens, without special tokens around them."""
         encodings = self._backend.encode_batch(list(texts), add_special_tokens=False)
         return [
-            self._tokenized(text, encoding) for text, encoding in zip(texts, encodings, strict=True)
+            self.tokenized(text, *ids_and_offsets(encoding))
+            for text, encoding in zip(texts, encodings, strict=True)
         ]
 
-    def _tokenized(self, text: str, encoding: Any) -> TokenizedText:
-        ids, offsets = ids_and_offsets(encoding)
+    def reads_like(self, tokenizer: Any) -> bool:
+        """Whether a tokenizer makes the same tokens of a text, with the same offsets."""
+        own, other = (
+            json.loads(backend.to_str()) | {"truncation": None, "padding": None}
+            for backend in (self._backend, tokenizer.backend_tokenizer)
+        )
+        return bool(own == other)
+
+    def tokenized(
+        self, text: str, ids: NDArray[np.int64], offsets: NDArray[np.int64]
+    ) -> TokenizedText:
+        """Return a text as its tokens: ids `[tokens]` and character offsets `[tokens, 2]`."""
         starts, ends = offsets[:, 0], np.maximum.accumulate(offsets[:, 1])
         following = np.concatenate([starts[1:], [len(text)]])[: len(ids)]
         ends = _with_marks(text, ends, following)
         before = np.concatenate([starts[:1], ends[:-1]])
         apart = (starts >= before) & (ends > starts) & (following >= ends)
-        special = np.isin(ids, self.special_ids)
+        special = self._is_special[ids]
         return TokenizedText(
             text, ids, starts, ends, np.minimum(before, ends), apart & ~special, ~special
         )

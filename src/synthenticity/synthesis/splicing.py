@@ -115,7 +115,7 @@ def restore(spliced: SplicedText) -> str:
 
 
 def label_tokens(
-    spans: Sequence[Span], text_length: int, offsets: NDArray[np.int64], counted: NDArray[np.bool_]
+    spans: Sequence[Span], text_length: int, offsets: NDArray[np.int64]
 ) -> NDArray[np.int8]:
     """Return the labels `[tokens]` of other tokens of a filled text, by its spans.
 
@@ -123,7 +123,7 @@ def label_tokens(
     restored one. Tokens without characters are not counted. `offsets` is `[tokens, 2]`.
 
     >>> spans = [Span(0, 2, 2, "a"), Span(4, 6, 1, "ef")]
-    >>> label_tokens(spans, 8, np.array([[0, 3], [3, 5], [6, 8]]), np.ones(3, bool)).tolist()
+    >>> label_tokens(spans, 8, np.array([[0, 3], [3, 5], [6, 8]])).tolist()
     [2, 1, 0]
     """
     labels = np.zeros(len(offsets), dtype=np.int8)
@@ -134,5 +134,5 @@ def label_tokens(
         np.add.at(change, [span.end for span in own], -1)
         filled_before = np.concatenate([[0], change[:-1].cumsum().cumsum()])
         labels[filled_before[offsets[:, 1]] > filled_before[offsets[:, 0]]] = label
-    labels[~counted | (offsets[:, 1] <= offsets[:, 0])] = NOT_COUNTED
+    labels[offsets[:, 1] <= offsets[:, 0]] = NOT_COUNTED
     return labels
