@@ -163,7 +163,7 @@ Write the smaller number first.
     fill_cache_dir: str | None = setting(
         "filling", None, "folder on a local disk where they are kept as well, for runs to come"
     )
-    fill_cache_dir_mib: int = setting("filling", 1024, "how large that may get, in MiB")
+    fill_cache_dir_mib: int = setting("filling", 1024, "how large its file may get, in MiB")
     model_weights: str = setting(
         "filling",
         SAFETENSORS,

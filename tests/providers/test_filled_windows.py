@@ -129,6 +129,25 @@ def test_several_models_write_one_set(config: Config, family: Callable[[str], Pa
     }
 
 
+def test_several_models_share_one_store_of_rows(
+    config: Config, family: Callable[[str], Path], tmp_path: Path
+) -> None:
+    recipes = tuple(
+        Recipe(ratio=(0.5, 0.5), mlm_checkpoint_path=str(family(name)))
+        for name in ("bert-cased", "roberta")
+    )
+    changed = dataclasses.replace(
+        config, recipes=recipes, mlm_checkpoint_path=None, fill_cache_mib=0
+    )
+    _, alone = made(changed)
+    stored = dataclasses.replace(changed, fill_cache_dir=str(tmp_path))
+    for again in (False, True):
+        provider, data = made(stored)
+        assert all((data[name] == alone[name]).all() for name in data)
+        hits = [model.engine.cache.hits for model in provider.filler.models.values()]
+        assert [hit > 0 for hit in hits] == [again, again]
+
+
 def test_a_file_does_not_depend_on_the_batch_it_was_filled_in(config: Config) -> None:
     provider, data = made(config)
     provider.filler.batch_size = 3

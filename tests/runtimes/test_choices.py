@@ -177,15 +177,24 @@ def test_sequences_that_are_masked_whole_are_read_once(
     assert one == two and len(one) == 4
 
 
-def test_data_made_again_are_not_read_again(scorer_config: Config, tmp_path: Path) -> None:
+def test_data_made_again_are_not_read_again_and_are_the_same_from_a_damaged_store(
+    scorer_config: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     config = dataclasses.replace(
         scorer_config, fill_cache_dir=str(tmp_path / "rows"), data_dir="unused"
     )
     first, second = (prepare(config, tmp_path / name, files=1) for name in ("one", "two"))
     assert second["readings_spared"] > first["readings_spared"]
     assert second["readings_spared"] > 0.5 * second["sequences"]  # all but the untouched
-    one, two = (
+    assert not caplog.records
+    store = tmp_path / "rows" / "rows.sqlite"
+    pages = store.read_bytes()[:4096]
+    store.write_bytes(pages + bytes([7]) * (store.stat().st_size - len(pages)))
+    third = prepare(dataclasses.replace(config, fill_cache_mib=0), tmp_path / "three", files=1)
+    assert third["readings_spared"] < second["readings_spared"]
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    one, two, three = (
         [path.read_bytes() for path in sorted((tmp_path / name).glob("*/*.parquet"))]
-        for name in ("one", "two")
+        for name in ("one", "two", "three")
     )
-    assert one == two
+    assert one == two == three

@@ -1,6 +1,5 @@
 """Rows that repeat are read once, whatever is kept or lost, and the same is said of them."""
 
-import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from synthenticity.errors import ConfigError
 from synthenticity.runtimes.row_cache import RowCache
 from synthenticity.runtimes.row_store import MEBIBYTE, RowStore
 
@@ -119,42 +117,4 @@ def test_a_store_outlives_the_process_and_tells_models_apart(
     for model, read in (("one", 5), ("one", 0), ("other", 5), ("one", 0)):
         runtime, store = CountingRuntime(dtype), RowStore(tmp_path / "rows", 16)
         asked(RowCache(0, store, model), runtime, batch(5))
-        store.close()
         assert runtime.read == read
-
-
-def test_a_damaged_row_of_a_store_is_read_again(tmp_path: Path) -> None:
-    store = RowStore(tmp_path, 16)
-    asked(RowCache(0, store), CountingRuntime(), batch(5))
-    store.close()
-    with sqlite3.connect(tmp_path / "rows.sqlite") as file:
-        key, value = file.execute("SELECT key, value FROM rows LIMIT 1").fetchone()
-        damaged = bytearray(value)
-        damaged[len(damaged) // 2] ^= 4
-        file.execute("UPDATE rows SET value = ? WHERE key = ?", (bytes(damaged), key))
-    file.close()
-    runtime, store = CountingRuntime(), RowStore(tmp_path, 16)
-    asked(RowCache(0, store), runtime, batch(5))
-    store.close()
-    assert runtime.read == 1
-
-
-def test_a_store_is_bounded_and_lets_the_oldest_go(tmp_path: Path) -> None:
-    store = RowStore(tmp_path, 1)
-    runtime = CountingRuntime()
-    for seed in range(40):
-        asked(RowCache(0, store), runtime, batch(20, seed))
-    (size,) = store._file.execute("SELECT total(length(value)) FROM rows").fetchone()
-    assert 0.5 * MEBIBYTE < size <= MEBIBYTE
-    before = runtime.read
-    asked(RowCache(0, store), runtime, batch(20, 39))
-    assert runtime.read == before
-    asked(RowCache(0, store), runtime, batch(20, 0))
-    assert runtime.read == before + 20
-    store.close()
-
-
-def test_a_file_that_is_no_store_is_refused_in_words(tmp_path: Path) -> None:
-    (tmp_path / "rows.sqlite").write_bytes(b"something else entirely, long enough to be read" * 99)
-    with pytest.raises(ConfigError, match=r"fill_cache_dir: .*rows.sqlite cannot be used"):
-        RowStore(tmp_path, 1)

@@ -89,7 +89,7 @@ class RowCache:
 
     def _keep(self, read: dict[bytes, Tensor]) -> None:
         if self._store is not None:
-            self._store.keep(read.items())
+            self._store.keep(read)
         self._remember({key: own.clone() for key, own in read.items()} if self._bound else {})
 
     def _remember(self, rows: dict[bytes, Tensor]) -> None:

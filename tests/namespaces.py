@@ -15,7 +15,7 @@ import pytest
 import synthenticity
 
 PYTHONPATH = os.pathsep.join(
-    [str(Path(synthenticity.__file__).parents[1]), str(Path(__file__).parent)]
+    [str(Path(synthenticity.__file__).parents[1]), str(Path(__file__).parent / "stream")]
 )
 UNSHARE = ["unshare", "--user", "--map-root-user", "--mount"]
 
