@@ -1,5 +1,8 @@
 """Rows that repeat are read once, whatever is kept or lost, and the same is said of them."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from synthenticity.runtimes import row_cache
+from synthenticity.runtimes.devices import processor
 from synthenticity.runtimes.row_cache import RowCache
 from synthenticity.runtimes.row_store import MEBIBYTE, RowStore
 
@@ -118,3 +123,40 @@ def test_a_store_outlives_the_process_and_tells_models_apart(
         runtime, store = CountingRuntime(dtype), RowStore(tmp_path / "rows", 16)
         asked(RowCache(0, store, model), runtime, batch(5))
         assert runtime.read == read
+
+
+@pytest.mark.parametrize("name", ["ROWS_FORMAT", "processor", "version", "arithmetic"])
+def test_a_store_tells_apart_what_decides_the_bits(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, read = RowStore(tmp_path, 16), []
+    for other in (False, True, False):
+        runtime = CountingRuntime()
+        with monkeypatch.context() as changed:
+            if other and name == "arithmetic":
+                runtime.arithmetic = "counting otherwise"
+            elif other:
+                replaced = 99 if name == "ROWS_FORMAT" else lambda *_: "another"
+                changed.setattr(row_cache, name, replaced)
+            row_cache._here.cache_clear()
+            asked(RowCache(0, store), runtime, batch(5))
+        read.append(runtime.read)
+    row_cache._here.cache_clear()
+    assert read == [5, 5, 0]
+
+
+@pytest.mark.skipif(
+    torch.backends.cpu.get_cpu_capability() == "DEFAULT", reason="there is one instruction set"
+)
+def test_a_processor_is_named_by_the_instructions_that_are_used() -> None:
+    code = "from synthenticity.runtimes.devices import processor; print(processor())"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "ATEN_CPU_CAPABILITY": "default"},
+    )
+    assert done.stdout.strip() != processor()
+    known = done.stdout.strip().replace("DEFAULT", torch.backends.cpu.get_cpu_capability())
+    assert known == processor()

@@ -1,5 +1,7 @@
 """Where and in which arithmetic a model is computed, by the names that settings have for them."""
 
+import platform
+
 import torch
 
 from synthenticity.errors import ConfigError
@@ -32,6 +34,20 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     if device.type == "cpu":
         return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def processor() -> str:
+    """Name what a CPU's kernels are chosen by, so far as PyTorch knows it.
+
+    The number of its cores is left out: a container may be given fewer.
+    """
+    known: dict[str, object] = {}
+    if hasattr(torch.cpu, "get_capabilities"):  # not in older versions
+        known.update(torch.cpu.get_capabilities())
+    facts = [f"{name}={known[name]}" for name in sorted(known) if not name.startswith("num_")]
+    instructions = torch.backends.cpu.get_cpu_capability()
+    amx = f"amx={torch.cpu._is_amx_tile_supported()}"
+    return " ".join([platform.machine(), platform.processor(), instructions, amx, *facts])
 
 
 def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:

@@ -7,6 +7,8 @@ duplicate documents are found as well, and data made again in another process wi
 """
 
 from collections import OrderedDict
+from functools import cache
+from importlib.metadata import version
 
 import numpy as np
 import torch
@@ -14,10 +16,13 @@ import xxhash
 from numpy.typing import NDArray
 from torch import Tensor
 
+from synthenticity.runtimes.devices import processor
 from synthenticity.runtimes.row_store import MEBIBYTE, RowStore
 from synthenticity.runtimes.runtime import Runtime
 
 MEBIBYTES = 64
+ROWS_FORMAT = 1
+"""To be raised when our code has an encoder compute other bits for the same row."""
 
 
 class RowCache:
@@ -57,7 +62,7 @@ class RowCache:
         self.rows += len(ids)
         if not runtime.batch_invariant or not (self._bound or self._store):
             return runtime.hidden_at(ids, places, visible)
-        keys = row_keys(ids, places, visible, f"{self._model} {runtime.arithmetic}")
+        keys = row_keys(ids, places, visible, read_with(self._model, runtime))
         known = self._find(keys)
         first = {key: row for row, key in reversed(list(enumerate(keys)))}
         unread = sorted(row for key, row in first.items() if key not in known)
@@ -100,13 +105,23 @@ class RowCache:
             self._size -= self._kept.popitem(last=False)[1].nbytes
 
 
+def read_with(model: str, runtime: Runtime) -> str:
+    """Name all that decides the bits of a row's states, besides the row."""
+    return f"{model}\n{runtime.arithmetic}\nrows {ROWS_FORMAT}\n{_here()}"
+
+
+@cache
+def _here() -> str:
+    return f"transformers {version('transformers')}\n{processor()}"
+
+
 def row_keys(
     ids: NDArray[np.int64],
     places: NDArray[np.bool_],
     visible: NDArray[np.bool_],
-    read_with: str,
+    reader: str,
 ) -> list[bytes]:
-    """Return a digest of each row: its ids, the places asked for, its padding, and the model."""
+    """Return a digest of each row: its ids, the places asked for, its padding, and its reader."""
     content = np.ascontiguousarray(np.concatenate([ids, places * 2 + visible], axis=1))
-    seed = xxhash.xxh3_64_intdigest(read_with.encode())
+    seed = xxhash.xxh3_64_intdigest(reader.encode())
     return [xxhash.xxh3_128_digest(row, seed) for row in content]
