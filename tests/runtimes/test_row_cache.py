@@ -4,12 +4,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from synthenticity.runtimes import row_cache
 from synthenticity.runtimes.devices import processor
@@ -17,6 +19,16 @@ from synthenticity.runtimes.row_cache import RowCache
 from synthenticity.runtimes.row_store import MEBIBYTE, RowStore
 
 LENGTH, WIDTH = 32, 64
+
+
+class TensorsMade(TorchFunctionMode):
+    """Counts the copies that are made of tensors."""
+
+    clones = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.clones += func is Tensor.clone
+        return func(*args, **kwargs or {})
 
 
 class CountingRuntime:
@@ -160,3 +172,14 @@ def test_a_processor_is_named_by_the_instructions_that_are_used() -> None:
     assert done.stdout.strip() != processor()
     known = done.stdout.strip().replace("DEFAULT", torch.backends.cpu.get_cpu_capability())
     assert known == processor()
+
+
+def test_of_a_batch_larger_than_memory_only_what_fits_is_copied() -> None:
+    cache, runtime = RowCache(1), CountingRuntime()
+    large = batch(600)
+    for _ in range(2):
+        with TensorsMade() as made:
+            asked(cache, runtime, large)
+        assert made.clones < 600
+        assert sum(own.nbytes for own in cache._kept.values()) <= MEBIBYTE
+    assert 0 < cache.hits == 1200 - runtime.read < 600

@@ -9,6 +9,7 @@ duplicate documents are found as well, and data made again in another process wi
 from collections import OrderedDict
 from functools import cache
 from importlib.metadata import version
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -95,11 +96,15 @@ class RowCache:
     def _keep(self, read: dict[bytes, Tensor]) -> None:
         if self._store is not None:
             self._store.keep(read)
-        self._remember({key: own.clone() for key, own in read.items()} if self._bound else {})
+        self._remember(read)
 
     def _remember(self, rows: dict[bytes, Tensor]) -> None:
-        for key, own in rows.items():
-            self._kept[key] = own
+        """Copy rows, which are views of a batch; of more than fits at all, the first."""
+        sizes = accumulate(own.nbytes for own in rows.values())
+        for (key, own), size in zip(rows.items(), sizes, strict=True):
+            if size > self._bound:
+                break
+            self._kept[key] = own.clone()
             self._size += own.nbytes
         while self._size > self._bound and self._kept:
             self._size -= self._kept.popitem(last=False)[1].nbytes
