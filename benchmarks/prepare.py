@@ -4,17 +4,21 @@
     python benchmarks/prepare.py --device cuda
 
 From a corpus to committed files, in pairs in one run: `prepare`, and the engine alone on the rows
-that `prepare` gave it, in the same batches. Then the steps one after the other, each timed.
+that `prepare` gave it, in the same batches. Then the steps one after the other, each timed. Threads
+wait as those of the command do.
 """
 
 import argparse
 import dataclasses
+import os
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import record
 import torch
@@ -136,7 +140,7 @@ def main() -> None:
     asked.add_argument("--shapes", nargs="*", default=list(LENGTHS), choices=list(LENGTHS))
     asked.add_argument("--ratios", nargs="*", default=RATIOS, type=float)
     asked.add_argument("--pairs", type=int, default=5)
-    asked.add_argument("--files", type=int, default=3)
+    asked.add_argument("--files", type=int, default=6)
     options = asked.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as name:

@@ -19,7 +19,7 @@ _MIX_1 = 0xBF58476D1CE4E5B9 - 2**64
 _MIX_2 = 0x94D049BB133111EB - 2**64
 _HALF_MIX_1 = 0x7FEB352D
 _HALF_MIX_2 = 0x846CA68B - 2**32
-COLUMN = 8
+COLUMN = 16
 BLOCK_LOGITS = 2**18
 """Noise is made for so many logits at once, which stay in a processor's cache."""
 
