@@ -7,6 +7,8 @@ import torch
 from transformers import (
     BertConfig,
     BertForMaskedLM,
+    EuroBertConfig,
+    EuroBertForMaskedLM,
     ModernBertConfig,
     ModernBertForMaskedLM,
     RobertaConfig,
@@ -25,9 +27,13 @@ SIZE = {
     "intermediate_size": 64,
     "pad_token_id": 0,
 }
+GROUPED = {**SIZE, "num_attention_heads": 4, "num_key_value_heads": 2, "mask_token_id": 4}
 KINDS = {
     "bert": lambda: BertForMaskedLM(BertConfig(**SIZE)),
     "roberta": lambda: RobertaForMaskedLM(RobertaConfig(**SIZE)),
+    "eurobert, grouped": lambda: EuroBertForMaskedLM(
+        EuroBertConfig(**GROUPED, bos_token_id=1, eos_token_id=2)
+    ),
     "modernbert, local": lambda: ModernBertForMaskedLM(
         ModernBertConfig(
             **SIZE,

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import AttentionInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
 FUSED = "sdpa"
@@ -35,7 +35,12 @@ def products_attention(
     scaling: float | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Attend, as transformers calls it: `[batch, heads, length, width]`, and a mask to be added."""
+    """Attend, as transformers calls it: `[batch, heads, length, width]`, and a mask to be added.
+
+    Several heads of the query may share a key and a value (grouped-query attention).
+    """
+    groups = getattr(module, "num_key_value_groups", 1)
+    key, value = repeat_kv(key, groups), repeat_kv(value, groups)
     query = query * (1 / math.sqrt(query.shape[-1]) if scaling is None else scaling)
     scores = query @ key.transpose(-1, -2)
     if attention_mask is not None:
