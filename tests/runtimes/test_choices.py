@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,14 @@ import pytest
 import torch
 from kinds import KINDS, kind
 from rich.console import Console
-from test_runtimes import build
+from test_runtimes import build, opened
 
 from synthenticity.config import Config
 from synthenticity.data_card import int8_words
 from synthenticity.errors import ConfigError, ModelError
 from synthenticity.providers.prepare import prepare
 from synthenticity.records.run import fill_corpus
+from synthenticity.runtimes.devices import torch_arithmetic
 from synthenticity.runtimes.opening import open_runtime
 from synthenticity.stream.dataset_consumer import DatasetConsumer
 from synthenticity.synthesis.calibration import TEXTS, sample_texts
@@ -49,6 +51,30 @@ def test_data_are_made_in_every_arithmetic_and_know_which(
     rows = slice(len(made["targets"]))
     assert np.array_equal(made["targets"], usual["targets"][rows])
     assert (made["input_ids"] == usual["input_ids"][rows]).mean() > 0.97
+
+
+@pytest.mark.parametrize("device", [CPU, torch.device("cuda")])
+@pytest.mark.parametrize("packed", [False, True])
+def test_arithmetic_says_the_version_and_the_precision_of_products(
+    device: torch.device, packed: bool
+) -> None:
+    usual = torch_arithmetic(device, torch.float32, packed=packed)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        other = torch_arithmetic(device, torch.float32, packed=packed)
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    version = torch.__version__.split("+")[0]
+    assert usual.startswith(f"torch {version} {device.type} float32")
+    assert other == f"{usual} medium" and usual.endswith(" packed") == packed
+
+
+@pytest.mark.parametrize(("runtime", "dtype"), INT8)
+def test_int8_says_what_stays_floating_and_what_chose_its_scales(runtime: str, dtype: str) -> None:
+    found = opened("bert", runtime, dtype)
+    version = importlib.import_module("nncf").__version__
+    words = rf"openvino \S+ cpu int8\+(bfloat16|float32) nncf {re.escape(version)} [0-9a-f]{{12}}"
+    assert re.fullmatch(words, found.arithmetic)
 
 
 @pytest.mark.parametrize(("runtime", "dtype"), INT8)

@@ -190,6 +190,11 @@ def test_a_beginning_is_read_at_once_and_the_rest_a_column_a_call(
     assert calls == [(20, 32)] + [(32, 1)] * 12
 
 
+def test_arithmetic_names_the_version_of_torch(llama: CausalInferenceEngine) -> None:
+    version = torch.__version__.split("+")[0]
+    assert llama.arithmetic.startswith(f"torch {version} cpu float32")
+
+
 def test_without_a_start_token_the_first_position_cannot_be_masked() -> None:
     bare = build("gpt2")
     ids = np.full((2, LENGTH), 9)

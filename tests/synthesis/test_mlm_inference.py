@@ -304,6 +304,12 @@ def test_the_fingerprint_knows_the_architecture_and_not_the_place(
     assert again.fingerprint != ours.fingerprint
 
 
+def test_the_fingerprint_knows_how_attention_is_computed(tokenizer: Any) -> None:
+    one, other = (MLMInferenceEngine(build("ours", tokenizer), tokenizer) for _ in range(2))
+    other.model.set_attn_implementation("eager")
+    assert one.fingerprint != other.fingerprint
+
+
 def test_keys_can_be_drawn_from_a_generator(ours: MLMInferenceEngine) -> None:
     ids, mask, _ = batch()
     written = [

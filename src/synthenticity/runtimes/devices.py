@@ -50,6 +50,15 @@ def processor() -> str:
     return " ".join([platform.machine(), platform.processor(), instructions, amx, *facts])
 
 
+def torch_arithmetic(device: torch.device, dtype: torch.dtype, *, packed: bool) -> str:
+    """Return what decides the bits of PyTorch: its version, device kind, dtype, and products."""
+    precision = torch.get_float32_matmul_precision()
+    words = ["torch", torch.__version__.split("+")[0], device.type]
+    words += [str(dtype).removeprefix("torch."), "packed" if packed else ""]
+    words += [precision if precision != "highest" else ""]
+    return " ".join(word for word in words if word)
+
+
 def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
     """Return the dtype that `auto` stands for: bfloat16 where the device has it, else float32."""
     if dtype == "auto":

@@ -57,9 +57,12 @@ class OpenVinoRuntime:
 
     @property
     def arithmetic(self) -> str:
-        """Runtime, device kind and dtype; for int8 also what its scales were chosen by."""
+        """Runtime, version, device kind and dtype; of int8 also the dtype of what stays floating,
+        and what its scales were chosen by.
+        """
         version = _openvino().__version__.split("-")[0]
-        return f"openvino {version} cpu {self.dtype} {self._scales}".strip()
+        dtype = f"int8+{_floating(self._core)}" if self.dtype == "int8" else self.dtype
+        return f"openvino {version} cpu {dtype} {self._scales}".strip()
 
     @property
     def calibrated(self) -> bool:
@@ -102,11 +105,10 @@ class OpenVinoRuntime:
             _quantized(encoder, batches),
             None if head is None else _quantized(head, rows),
         )
-        self._compile("bfloat16" if _has_bfloat16(self._core) else "float32")
+        self._compile(_floating(self._core))
         self._parts = None
-        self._scales = digest(*(np.ascontiguousarray(v).tobytes() for v in (ids, places, visible)))[
-            :12
-        ]
+        seen = digest(*(np.ascontiguousarray(v).tobytes() for v in (ids, places, visible)))
+        self._scales = f"nncf {_nncf().__version__} {seen[:12]}"
 
     def _compile(self, precision: str) -> None:
         settings = {
@@ -131,8 +133,21 @@ def _openvino() -> Any:
     return openvino
 
 
-def _has_bfloat16(core: Any) -> bool:
-    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+def _nncf() -> Any:
+    try:
+        with quietly():
+            import nncf
+    except ImportError as error:
+        raise ConfigError(
+            "dtype: int8 needs NNCF, which is not installed. Install it: pip install "
+            "'synthenticity[int8]'"
+        ) from error
+    return nncf
+
+
+def _floating(core: Any) -> str:
+    """Return the dtype in which this processor computes what is not quantized."""
+    return _resolve("auto", core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
 def _resolve(dtype: str, capabilities: list[str]) -> str:
@@ -158,14 +173,8 @@ def _converted(model: Any, encoder: EncoderPart, head: Any) -> tuple[Any, Any]:
 
 
 def _quantized(part: Any, batches: list[dict[str, Any]]) -> Any:
+    nncf = _nncf()
     with quietly():
-        try:
-            import nncf
-        except ImportError as error:
-            raise ConfigError(
-                "dtype: int8 needs NNCF, which is not installed. Install it: pip install "
-                "'synthenticity[int8]'"
-            ) from error
         return nncf.quantize(
             part,
             nncf.Dataset(batches),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from synthenticity.runtimes.attention import choose_attention
-from synthenticity.runtimes.devices import resolve_dtype
+from synthenticity.runtimes.devices import resolve_dtype, torch_arithmetic
 from synthenticity.runtimes.memory import keep_freed_memory
 from synthenticity.runtimes.packing import can_pack, copy_for_inference, pack_linear_layers
 from synthenticity.runtimes.parts import heads_apart, part
@@ -44,10 +44,8 @@ class TorchRuntime:
 
     @property
     def arithmetic(self) -> str:
-        """Runtime, device kind, dtype, and how products are computed."""
-        words = f"torch {self.device.type} {self.dtype}".replace("torch.", "")
-        product = "packed" if self._packed else torch.get_float32_matmul_precision()
-        return f"{words} {product}"
+        """Runtime, version, device kind, dtype, and how products are computed."""
+        return torch_arithmetic(self.device, self.dtype, packed=self._packed)
 
     def hidden_at(
         self, ids: NDArray[np.int64], places: NDArray[np.bool_], visible: NDArray[np.bool_]

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from synthenticity.errors import CompatibilityError, ConfigError, ModelError
-from synthenticity.runtimes.devices import resolve_dtype
+from synthenticity.runtimes.devices import resolve_dtype, torch_arithmetic
 from synthenticity.runtimes.packing import can_pack, copy_for_inference, pack_linear_layers
 from synthenticity.runtimes.runtime import KERNEL_BLOCK
 from synthenticity.synthesis.checkpoints import CAUSAL
@@ -79,10 +79,8 @@ class CausalInferenceEngine(FillingEngine):
 
     @property
     def computed_by(self) -> str:
-        """Runtime, device kind, dtype and the precision of products."""
-        precision = torch.get_float32_matmul_precision()
-        dtype = str(self.computing.dtype).removeprefix("torch.")
-        return f"torch {self.device.type} {dtype} {precision}"
+        """Runtime, version, device kind, dtype and how products are computed."""
+        return torch_arithmetic(self.device, self.computing.dtype, packed=can_pack(self.device))
 
     @property
     def _tokens_in_front(self) -> int:

@@ -163,6 +163,7 @@ class FillingEngine(ABC):
         """A digest of the weights and the architecture, wherever they were loaded from."""
         settings = self.model.config.to_dict()
         architecture = {key: settings[key] for key in settings if key not in NOT_ARCHITECTURE}
+        architecture["attention"] = self.model.config._attn_implementation
         parts: list[bytes | str] = [json.dumps(architecture, sort_keys=True, default=str)]
         for key, tensor in sorted(self.model.state_dict().items()):
             flat = tensor.detach().cpu().contiguous().flatten()
