@@ -140,6 +140,8 @@ def test_a_model_that_does_not_bear_int8_is_refused(
         ("cpu", "int8", "torch", "int8 in torch takes its scale from a row's neighbours"),
         ("cpu", "int8", "onnx", "int8 is not computed by onnx"),
         ("cpu", "bfloat16", "onnx", "bfloat16 is not computed by onnx"),
+        ("cpu", "float16", "openvino", "float16 is not computed here. Set dtype to one of auto"),
+        ("cpu", "float64", "onnx", "float64 is not computed here"),
         ("cuda", "float32", "openvino", "openvino computes on the CPU, not on cuda"),
         ("cuda", "int8", "auto", "openvino computes on the CPU, not on cuda"),
     ],

@@ -138,6 +138,8 @@ def test_bfloat16_scores_nearly_the_same_and_rounds_no_score(
     assert len(np.unique(near)) == len(np.unique(exact))
     with pytest.raises(ConfigError, match=r"dtype: 'int8' is none of auto, float32, bfloat16"):
         Scorer.from_pretrained(scorer_path, dtype="int8")
+    with pytest.raises(ConfigError, match="dtype: 'int8' is none of"):
+        Scorer(load_scorer(scorer_path), scorer.tokenizer, dtype="int8")
 
 
 def test_words_of_pieces_are_scored_at_the_characters_they_stand_at(word_tokenizer: Any) -> None:

@@ -1,5 +1,6 @@
 """Left to right: each token after its own prefix, with a cache, and each row by itself."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -203,6 +204,12 @@ def test_without_a_start_token_the_first_position_cannot_be_masked() -> None:
         bare.fill(ids, mask, sequence_keys=np.arange(2))
     found = bare.fill(ids, ~mask, sequence_keys=np.arange(2))
     assert (found.ids[:, 0] == 9).all() and (found.rank[:, 1:] >= 0).all()
+
+
+def test_a_model_in_a_dtype_that_is_not_computed_is_refused(llama: CausalInferenceEngine) -> None:
+    half = copy.deepcopy(llama.model).half()
+    with pytest.raises(ConfigError, match="dtype: float16 is not computed here"):
+        CausalInferenceEngine(half, llama.tokenizer)
 
 
 def test_the_end_token_stands_in_for_a_start_token() -> None:

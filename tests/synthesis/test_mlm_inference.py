@@ -11,7 +11,7 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM
 
 from synthenticity.config import Config
-from synthenticity.errors import CompatibilityError, ModelError
+from synthenticity.errors import CompatibilityError, ConfigError, ModelError
 from synthenticity.synthesis.masked_head import masked_logits
 from synthenticity.synthesis.mlm_inference import MLMInferenceEngine
 from synthenticity.text.tokenization import build_character_tokenizer
@@ -302,6 +302,18 @@ def test_the_fingerprint_knows_the_architecture_and_not_the_place(
     assert again.fingerprint == ours.fingerprint
     again.model.config.num_attention_heads = 4
     assert again.fingerprint != ours.fingerprint
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64], ids=str)
+def test_a_model_in_a_dtype_that_is_not_computed_is_refused_or_converted(
+    dtype: torch.dtype, tokenizer: Any
+) -> None:
+    model = build("ours", tokenizer).to(dtype)
+    with pytest.raises(ConfigError, match=f"dtype: {str(dtype)[6:]} is not computed here"):
+        MLMInferenceEngine(model, tokenizer)
+    ids, mask, keys = batch()
+    converted = MLMInferenceEngine(model, tokenizer, dtype="float32")
+    assert (converted.fill(ids, mask, sequence_keys=keys).rank[mask] >= 0).all()
 
 
 def test_the_fingerprint_knows_how_attention_is_computed(tokenizer: Any) -> None:

@@ -6,6 +6,9 @@ import torch
 
 from synthenticity.errors import ConfigError
 
+FLOATING = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+"""The dtypes in which every row has bits of its own on a CPU: those that layers are packed in."""
+
 
 def resolve_device(device: str) -> torch.device:
     """Return a device by its name; `auto` stands for CUDA, then MPS, then CPU.
@@ -60,7 +63,27 @@ def torch_arithmetic(device: torch.device, dtype: torch.dtype, *, packed: bool) 
 
 
 def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """Return the dtype that `auto` stands for: bfloat16 where the device has it, else float32."""
+    """Return the dtype that `auto` stands for: bfloat16 where the device has it, else float32.
+
+    Raises:
+        ConfigError: nothing is computed in it.
+
+    """
+    check_dtype(dtype)
     if dtype == "auto":
         return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]
+    return FLOATING[dtype]
+
+
+def check_dtype(dtype: str) -> None:
+    """Refuse a dtype that nothing is computed in, as a model that is given may have: float16.
+
+    Raises:
+        ConfigError: it is none of `FLOATING`, nor auto.
+
+    """
+    if dtype not in ("auto", *FLOATING):
+        raise ConfigError(
+            f"dtype: {dtype} is not computed here. Set dtype to one of auto, "
+            f"{', '.join(FLOATING)}, and a model in another one is converted."
+        )

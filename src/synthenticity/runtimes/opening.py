@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from synthenticity.errors import ConfigError
+from synthenticity.runtimes.devices import check_dtype
 from synthenticity.runtimes.onnx_runtime import OnnxRuntime
 from synthenticity.runtimes.openvino_runtime import OpenVinoRuntime
 from synthenticity.runtimes.runtime import Runtime
@@ -20,6 +21,8 @@ def resolve_runtime(runtime: str, dtype: str) -> str:
         ConfigError: the runtime does not compute that dtype.
 
     """
+    if dtype != "int8":
+        check_dtype(dtype)
     if runtime == "auto":
         return "openvino" if dtype == "int8" else "torch"
     if dtype == "int8" and runtime == "torch":

@@ -77,6 +77,9 @@ class Scorer:
         tokenizer: the one that it was trained with.
         dtype: of the encoder: `float32`, `bfloat16`, or `auto`, which is float32.
 
+    Raises:
+        ConfigError: the dtype is not known.
+
     Example:
         scorer = Scorer.from_pretrained("runs/scorer")
         scorer.score("To be, or not to be").synthenticity
@@ -84,6 +87,7 @@ class Scorer:
     """
 
     def __init__(self, model: SequenceScorer, tokenizer: Any, *, dtype: str = "auto") -> None:
+        _check_dtype(dtype)
         keep_freed_memory()
         self.model = fast_scorer(model, model.device, SCORING_DTYPES[dtype])
         self.tokenizer = tokenizer
@@ -100,8 +104,7 @@ class Scorer:
             ConfigError: the device or the dtype is not known.
 
         """
-        if dtype not in SCORING_DTYPES:
-            raise ConfigError(f"dtype: {dtype!r} is none of {', '.join(SCORING_DTYPES)}.")
+        _check_dtype(dtype)
         model = load_scorer(path).to(resolve_device(device))
         return cls(model, load_tokenizer(path), dtype=dtype)
 
@@ -194,6 +197,11 @@ class Scorer:
             if why:
                 return encoded[:index], CorpusError(f"score: text {first + index} {why}")
         return encoded, None
+
+
+def _check_dtype(dtype: str) -> None:
+    if dtype not in SCORING_DTYPES:
+        raise ConfigError(f"dtype: {dtype!r} is none of {', '.join(SCORING_DTYPES)}.")
 
 
 def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
