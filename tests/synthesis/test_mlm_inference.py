@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM
 
 from synthenticity.config import Config
 from synthenticity.errors import CompatibilityError, ConfigError, ModelError
+from synthenticity.synthesis import filling_engine
 from synthenticity.synthesis.masked_head import masked_logits
 from synthenticity.synthesis.mlm_inference import MLMInferenceEngine
 from synthenticity.text.tokenization import build_character_tokenizer
@@ -320,6 +322,32 @@ def test_the_fingerprint_knows_how_attention_is_computed(tokenizer: Any) -> None
     one, other = (MLMInferenceEngine(build("ours", tokenizer), tokenizer) for _ in range(2))
     other.model.set_attn_implementation("eager")
     assert one.fingerprint != other.fingerprint
+
+
+class _Float64Tensors(TorchDispatchMode):
+    """Counts what is computed with float64, which MPS refuses."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        is_new = func is not torch.ops.aten.lift_fresh.default  # else a view of numpy's, on the CPU
+        self.count += is_new and getattr(found, "dtype", None) == torch.float64
+        return found
+
+
+def test_a_device_without_float64_draws_in_float32(
+    ours: MLMInferenceEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids, mask, keys = batch()
+    settings = {"temperature": 0.7, "top_p": 0.8, "sequence_keys": keys}
+    with _Float64Tensors() as usual:
+        expected = ours.fill(ids, mask, **settings)
+    monkeypatch.setattr(filling_engine, "widest_float", lambda _: torch.float32)
+    with _Float64Tensors() as narrow:
+        found = ours.fill(ids, mask, **settings)
+    assert narrow.count == 0 and usual.count > 0
+    assert (found.ids == expected.ids).all()
 
 
 def test_keys_can_be_drawn_from_a_generator(ours: MLMInferenceEngine) -> None:

@@ -39,6 +39,11 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
+def widest_float(device: torch.device) -> torch.dtype:
+    """Return float64 where a device has it: MPS has not."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 def processor() -> str:
     """Name what a CPU's kernels are chosen by, so far as PyTorch knows it.
 

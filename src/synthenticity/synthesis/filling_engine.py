@@ -18,7 +18,7 @@ from torch import Tensor
 from synthenticity.config import SAFETENSORS
 from synthenticity.errors import CompatibilityError, ConfigError, ModelError
 from synthenticity.recipe import FILL_ORDERS
-from synthenticity.runtimes.devices import resolve_device
+from synthenticity.runtimes.devices import resolve_device, widest_float
 from synthenticity.runtimes.runtime import FORWARD_TOKENS
 from synthenticity.seeding import digest
 from synthenticity.synthesis.checkpoints import (
@@ -354,15 +354,13 @@ class FillingEngine(ABC):
         for run in self._ban:
             logits[:, run] = -torch.inf
         total = logits.logsumexp(dim=1) if opinion else None
-        keys, temperature, top_k, top_p, columns = (
+        keys, top_k, columns = (
             torch.as_tensor(value, device=device)
-            for value in (
-                rows.keys[row],
-                rows.temperature[row],
-                rows.top_k[row],
-                rows.top_p[row],
-                column,
-            )
+            for value in (rows.keys[row], rows.top_k[row], column)
+        )
+        temperature, top_p = (
+            torch.from_numpy(value[row]).to(widest_float(device)).to(device)
+            for value in (rows.temperature, rows.top_p)
         )
         forbid = np.nonzero(rows.forbid_original[row])[0]
         original = torch.as_tensor(rows.ids[row[forbid], column[forbid]], device=device)

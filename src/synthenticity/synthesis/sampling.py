@@ -132,9 +132,12 @@ def _likeliest(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def _limit_top_p(logits: Tensor, top_p: Tensor) -> Tensor:
-    """Keep the likeliest tokens whose mass before them is below `top_p` (Holtzman et al. 2020)."""
+    """Keep the likeliest tokens whose mass before them is below `top_p` (Holtzman et al. 2020).
+
+    The mass is summed in the dtype of `top_p`.
+    """
     ordered, order = logits.softmax(dim=1).sort(dim=1, descending=True, stable=True)
-    mass_before = ordered.cumsum(dim=1, dtype=torch.float64) - ordered
+    mass_before = ordered.cumsum(dim=1, dtype=top_p.dtype) - ordered
     out = (mass_before >= top_p[:, None]) & (top_p < 1)[:, None]
     out[:, 0] = False
     return logits.masked_fill(torch.zeros_like(out).scatter(1, order, out), -torch.inf)
