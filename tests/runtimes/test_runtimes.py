@@ -1,6 +1,8 @@
 """Whatever computes a model: the same predictions, and a row's bits are the row's own."""
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -116,6 +118,23 @@ def test_a_rows_bits_are_its_own(family: str, runtime: str, dtype: str, threads:
                 )
     finally:
         torch.set_num_threads(before)
+
+
+def test_two_threads_with_one_head_get_the_logits_of_their_own_rows() -> None:
+    found, given = opened("bert", "torch", "float32"), rows(6)
+    hidden = found.hidden_at(given.ids, given.places, given.visible)
+    own = [hidden[:16], hidden[16:32]]
+    alone = [found.logits(each) for each in own]
+    both_are_in = Barrier(2)
+    inside = next(module for module in found.head.modules() if type(module).__name__ == "_Read")
+    hook = inside.register_forward_pre_hook(lambda *_: [both_are_in.wait(60)].clear())
+    try:
+        with ThreadPoolExecutor(2) as threads:
+            together = list(threads.map(found.logits, own))
+    finally:
+        hook.remove()
+    assert not torch.equal(*alone)
+    assert all(torch.equal(one, other) for one, other in zip(together, alone, strict=True))
 
 
 @pytest.mark.parametrize(("runtime", "dtype"), KINDS)

@@ -36,28 +36,27 @@ class HeadPart(nn.Module):
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        self.read = _Read(model.base_model)
-        setattr(model, model.base_model_prefix, self.read)
+        setattr(model, model.base_model_prefix, _Read(model.base_model))
         self.model = model
 
     def forward(self, rows: Tensor) -> Tensor:
         """Return `[rows, vocabulary]` of `[rows, width]`."""
-        self.read.rows = rows[None]
-        ids = torch.zeros(rows.shape[:1], dtype=torch.long, device=rows.device)
-        logits: Tensor = self.model(input_ids=ids[None]).logits[0]
+        logits: Tensor = self.model(input_ids=rows[None]).logits[0]
         return logits
 
 
 class _Read(nn.Module):
-    """Stands where the encoder stood, and gives what it has read; its weights can be asked for."""
+    """Stands where the encoder stood: what it is given as ids has been read already.
+
+    The encoder's weights can be asked for.
+    """
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
-        self.rows: Tensor | None = None
         self.__dict__["_encoder"] = encoder  # not as a module of this one
 
-    def forward(self, *_: Any, **__: Any) -> BaseModelOutput:
-        return BaseModelOutput(last_hidden_state=self.rows)
+    def forward(self, input_ids: Tensor, *_: Any, **__: Any) -> BaseModelOutput:
+        return BaseModelOutput(last_hidden_state=input_ids)
 
     def __getattr__(self, name: str) -> Any:
         try:
