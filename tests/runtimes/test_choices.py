@@ -20,6 +20,7 @@ from synthenticity.data_card import int8_words
 from synthenticity.errors import ConfigError, ModelError
 from synthenticity.providers.prepare import prepare
 from synthenticity.records.run import fill_corpus
+from synthenticity.runtimes.conversion import check_conversion, parts_to_convert
 from synthenticity.runtimes.devices import torch_arithmetic
 from synthenticity.runtimes.opening import open_runtime
 from synthenticity.stream.dataset_consumer import DatasetConsumer
@@ -132,6 +133,10 @@ def test_a_model_that_does_not_bear_int8_is_refused(
     engine: Any = load_filling_model(mlm_path, runtime=runtime, dtype=dtype)
     with pytest.raises(ModelError, match=r"moves the predictions of .* nats, more than"):
         engine.calibrate(sample_texts(CorpusSource(source=str(corpus_folder))))
+    assert not engine.calibrated
+    ids = np.full((2, 16), 9)
+    with pytest.raises(ModelError, match="int8 has no scales yet"):
+        engine.fill(ids, ids > 0, sequence_keys=np.arange(2))
 
 
 @pytest.mark.parametrize(
@@ -171,6 +176,16 @@ def test_a_conversion_that_computes_something_else_is_refused(
     monkeypatch.setattr(conversion, "choose_attention_to_convert", lambda model: None)
     with pytest.raises(ModelError, match="does not compute this modernbert model as PyTorch does"):
         open_runtime(build("modernbert"), CPU, dtype, runtime)
+
+
+def test_a_conversion_that_fails_at_another_shape_is_refused_in_words() -> None:
+    class Tied:
+        def hidden_at(self, *_: Any) -> Any:
+            raise RuntimeError("got shape [3, 48], expected [2, 32]")
+
+    encoder, _ = parts_to_convert(build("bert"))
+    with pytest.raises(ModelError, match=r"Some Runtime cannot take this bert model \(got shape"):
+        check_conversion(build("bert"), encoder, Tied(), "Some Runtime")
 
 
 def test_nothing_is_trained_in_int8(scorer_config: Config, tmp_path: Path) -> None:

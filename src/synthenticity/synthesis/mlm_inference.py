@@ -60,6 +60,7 @@ class MLMInferenceEngine(FillingEngine):
     def _open(self, device: torch.device, dtype: str, runtime: str) -> None:
         self.accuracy: Accuracy | None = None
         self.runtime = open_runtime(self.model, device, dtype, runtime)
+        self._needs_scales = not self.runtime.calibrated
 
     @property
     def device(self) -> torch.device:
@@ -73,8 +74,8 @@ class MLMInferenceEngine(FillingEngine):
 
     @property
     def calibrated(self) -> bool:
-        """Whether it can fill; int8 must see text of the user's before."""
-        return self.runtime.calibrated
+        """Whether it can fill; int8 must see text of the user's before, and bear it."""
+        return not self._needs_scales or self.accuracy is not None
 
     def calibrate(self, texts: Sequence[str]) -> None:
         """Choose the scales of int8 by texts like those to be filled; a dtype without does nothing.
