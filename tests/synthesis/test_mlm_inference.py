@@ -222,7 +222,16 @@ def test_the_fingerprint_knows_the_weights(tokenizer: Any) -> None:
     assert left.fingerprint == right.fingerprint
     with torch.no_grad():
         next(right.model.parameters())[0, 0] += 1e-6
-    assert left.fingerprint != right.fingerprint
+    assert left.fingerprint != MLMInferenceEngine(right.model, tokenizer).fingerprint
+
+
+def test_the_weights_are_read_for_one_fingerprint_only(
+    tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = MLMInferenceEngine(build("ours", tokenizer), tokenizer)
+    first = engine.fingerprint
+    monkeypatch.setattr(engine.model, "state_dict", None)
+    assert engine.fingerprint == first
 
 
 def test_a_saved_engine_fills_alike(ours: MLMInferenceEngine, tmp_path: Path) -> None:
@@ -303,7 +312,8 @@ def test_the_fingerprint_knows_the_architecture_and_not_the_place(
     again = MLMInferenceEngine.from_pretrained(tmp_path, device="cpu")
     assert again.fingerprint == ours.fingerprint
     again.model.config.num_attention_heads = 4
-    assert again.fingerprint != ours.fingerprint
+    other = MLMInferenceEngine(again.model, ours.tokenizer)
+    assert other.fingerprint != ours.fingerprint
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64], ids=str)

@@ -7,6 +7,7 @@ suits the model: no forward on a CPU reads more than `FORWARD_TOKENS`.
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -158,9 +159,12 @@ class FillingEngine(ABC):
             raise ModelError(f"{self.name}: fewer than two of its tokens may be written.")
         self._ban = _runs(banned)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        """A digest of the weights and the architecture, wherever they were loaded from."""
+        """A digest of the weights and the architecture, wherever they were loaded from.
+
+        It is made once: an engine computes with a copy of the weights that it was given.
+        """
         settings = self.model.config.to_dict()
         architecture = {key: settings[key] for key in settings if key not in NOT_ARCHITECTURE}
         architecture["attention"] = self.model.config._attn_implementation
