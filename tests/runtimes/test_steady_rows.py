@@ -59,8 +59,9 @@ def test_a_packed_layer_gives_a_row_the_same_bits_in_any_number(
     rows = torch.randn(4096, shape[0], dtype=own)
     whole = layer(rows)
     for count in COUNTS:
-        parts = torch.cat([layer(part) for part in rows.split(count)])
-        assert torch.equal(parts, whole), count
+        some = rows[: 64 * count]
+        parts = torch.cat([layer(part) for part in some.split(count)])
+        assert torch.equal(parts, whole[: len(some)]), count
 
 
 @DTYPES
