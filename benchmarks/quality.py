@@ -36,6 +36,7 @@ KINDS = (
     ("onnx", "float32"),
 )
 TRIAL = 64
+COLUMNS = ("input_ids", "token_labels", "synthenticity", "replaced_fraction", "document")
 SEEDS = (1, 2, 3)
 RESAMPLINGS = 2000
 
@@ -92,7 +93,9 @@ def data_rows(demo: Path) -> list[dict[str, str]]:
         for runtime, dtype in (("torch", "float32"), ("torch", "bfloat16"), ("openvino", "int8")):
             name = f"{runtime} {dtype}"
             own = made(config, folder / dtype, runtime, dtype, files=5)
-            data[name] = DatasetConsumer(own.data_dir, batch_size=8, split="val").read_all()
+            data[name] = DatasetConsumer(
+                own.data_dir, batch_size=8, split="val", columns=COLUMNS
+            ).read_all()
             errors[name] = errors_of(own, folder / f"runs-{dtype}", data["torch float32"])
         for name, own in data.items():
             lines.append(line_of(name, own, data["torch float32"], errors))
