@@ -388,6 +388,5 @@ def _runs(ids: NDArray[np.int64]) -> list[slice]:
     >>> _runs(np.array([0, 1, 2, 7, 9, 10]))
     [slice(0, 3, None), slice(7, 8, None), slice(9, 11, None)]
     """
-    borders = np.flatnonzero(np.diff(ids) > 1)
-    firsts, lasts = np.append(0, borders + 1), np.append(borders, len(ids) - 1)
-    return [slice(int(ids[a]), int(ids[b]) + 1) for a, b in zip(firsts, lasts, strict=True)]
+    runs = np.split(ids, np.flatnonzero(np.diff(ids) > 1) + 1)
+    return [slice(int(run[0]), int(run[-1]) + 1) for run in runs if len(run)]
