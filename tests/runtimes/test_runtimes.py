@@ -137,6 +137,24 @@ def test_two_threads_with_one_head_get_the_logits_of_their_own_rows() -> None:
     assert all(torch.equal(one, other) for one, other in zip(together, alone, strict=True))
 
 
+def test_two_threads_share_a_model_of_openvino() -> None:
+    pytest.importorskip("openvino")
+    found, given = opened("bert", "openvino", "float32"), rows(6)
+    own = [taken(given, [0, 2]), taken(given, [1, 4])]
+    alone = [logits_of(found, each) for each in own]
+    both_are_here = Barrier(2)
+
+    def again_and_again(each: MaskedRows) -> list[list[torch.Tensor]]:
+        both_are_here.wait(60)
+        return [logits_of(found, each) for _ in range(50)]
+
+    with ThreadPoolExecutor(2) as threads:
+        together = list(threads.map(again_and_again, own))
+    for times, expected in zip(together, alone, strict=True):
+        for time in times:
+            assert all(torch.equal(one, other) for one, other in zip(time, expected, strict=True))
+
+
 @pytest.mark.parametrize(("runtime", "dtype"), KINDS)
 def test_bits_do_not_depend_on_the_number_of_threads(runtime: str, dtype: str) -> None:
     given = taken(rows(), [1, 2, 4, 5])

@@ -4,6 +4,7 @@ The model is converted from PyTorch once it is loaded, in two parts, and compile
 Scales are static: dynamic ones would make a row depend on its neighbours.
 """
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -48,8 +49,8 @@ class OpenVinoRuntime:
         keep_freed_memory()
         encoder, head = parts_to_convert(model)
         self._parts: tuple[Any, Any] | None = _converted(model, encoder, head)
-        self._encoder: Any = None
-        self._head: Any = None
+        self._encoder: _Compiled
+        self._head: _Compiled | None = None
         if self.dtype != "int8":
             self._compile(self.dtype)
             check_conversion(model, encoder, self, "OpenVINO")
@@ -73,13 +74,13 @@ class OpenVinoRuntime:
         self, ids: NDArray[np.int64], places: NDArray[np.bool_], visible: NDArray[np.bool_]
     ) -> Tensor:
         """Return hidden states `[places, width]`."""
-        return torch.from_numpy(self._encoder(encoder_inputs(ids, places, visible))[0])
+        return torch.from_numpy(self._encoder(encoder_inputs(ids, places, visible)))
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return float32 logits `[rows, vocabulary]`."""
         if self._head is None:
             return hidden.clone()
-        logits = self._head({"rows": filled_up(hidden).numpy()})[0]
+        logits = self._head({"rows": filled_up(hidden).numpy()}, kept=False)
         width = logits.shape[-1]  # of a quantized head, an axis of one may have stayed in front
         return torch.from_numpy(logits.reshape(-1, width))[: len(hidden)]
 
@@ -100,7 +101,7 @@ class OpenVinoRuntime:
             encoder_inputs(ids[some], places[some], visible[some])
             for some in np.array_split(np.arange(len(ids)), min(CALIBRATION_BATCHES, len(ids)))
         ]
-        rows = [{"rows": self._encoder(batch)[0]} for batch in batches]
+        rows = [{"rows": self._encoder(batch)} for batch in batches]
         self._parts = (
             _quantized(encoder, batches),
             None if head is None else _quantized(head, rows),
@@ -119,8 +120,27 @@ class OpenVinoRuntime:
         }
         assert self._parts is not None
         encoder, head = self._parts
-        self._encoder = self._core.compile_model(encoder, "CPU", settings)
-        self._head = None if head is None else self._core.compile_model(head, "CPU", settings)
+        self._encoder = _Compiled(self._core.compile_model(encoder, "CPU", settings))
+        if head is not None:
+            self._head = _Compiled(self._core.compile_model(head, "CPU", settings))
+
+
+class _Compiled:
+    """A part that computes, by a request of its own in each thread: one computes one thing."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled
+        self._of_thread = threading.local()
+
+    def __call__(self, inputs: dict[str, NDArray[Any]], *, kept: bool = True) -> NDArray[Any]:
+        """Return the output. What is not to be kept stands until the thread's next call: the
+        copy of a head's logits costs as much as the head.
+        """
+        if not hasattr(self._of_thread, "request"):
+            self._of_thread.request = self._compiled.create_infer_request()
+        request = self._of_thread.request
+        output: NDArray[Any] = request.infer(inputs, share_inputs=True, share_outputs=not kept)[0]
+        return output
 
 
 def _openvino() -> Any:

@@ -50,7 +50,10 @@ class Runtime(Protocol):
         ...
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Return float32 logits `[rows, vocabulary]`, which the caller may change."""
+        """Return float32 logits `[rows, vocabulary]`.
+
+        The caller may change them; they stand until the thread's next call.
+        """
         ...
 
     def calibrate(
