@@ -15,7 +15,7 @@ from transformers import (
     RobertaForMaskedLM,
 )
 
-from synthenticity.runtimes.attention import PRODUCTS
+from synthenticity.runtimes import attention
 from synthenticity.runtimes.packing import PackedLinear, can_pack, fast_for_inference
 
 CPU = torch.device("cpu")
@@ -57,12 +57,18 @@ def inputs() -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    ("dtype", "most"), [(torch.float32, 1e-5), (torch.bfloat16, 0.05)], ids=str
+    ("dtype", "tiles", "most"),
+    [
+        pytest.param(torch.float32, False, 1e-5, id="float32"),
+        pytest.param(torch.bfloat16, False, 0.05, id="bfloat16, attention by products"),
+        pytest.param(torch.bfloat16, True, 0.05, id="bfloat16, fused attention"),
+    ],
 )
 @torch.inference_mode()
 def test_a_fast_copy_computes_what_the_model_does(
-    kind: str, dtype: torch.dtype, most: float
+    kind: str, dtype: torch.dtype, tiles: bool, most: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(attention, "multiplies_by_tiles", lambda _: tiles)
     torch.manual_seed(0)
     model = KINDS[kind]().eval()
     given = inputs()
@@ -73,16 +79,17 @@ def test_a_fast_copy_computes_what_the_model_does(
     assert (fast(**given).logits[seen].float() - with_padding).abs().max() < most
     assert (fast(given["input_ids"][:1]).logits.float() - without).abs().max() < most
     assert can_pack(CPU) == any(isinstance(module, PackedLinear) for module in fast.modules())
-    assert (fast.config._attn_implementation == PRODUCTS) == (dtype == torch.bfloat16)
+    by_products = dtype == torch.bfloat16 and not tiles
+    assert (fast.config._attn_implementation == attention.PRODUCTS) == by_products
 
 
 def test_a_fast_copy_leaves_its_model_alone() -> None:
     model = KINDS["bert"]()
     before = copy.deepcopy(model.state_dict())
-    attention = model.config._attn_implementation
+    chosen = model.config._attn_implementation
     fast_for_inference(model, CPU, torch.bfloat16)
     after = model.state_dict()
     assert all(torch.equal(before[key], after[key]) for key in before)
     assert {tensor.dtype for tensor in after.values()} == {torch.float32}
-    assert model.config._attn_implementation == attention
+    assert model.config._attn_implementation == chosen
     assert all(parameter.requires_grad for parameter in model.parameters())

@@ -83,6 +83,23 @@ def test_a_row_of_a_wide_encoder_keeps_its_bits_in_any_batch(dtype: str) -> None
 
 
 @DTYPES
+def test_attention_gives_a_row_its_bits_in_any_batch(dtype: str) -> None:
+    """PyTorch chooses by the number of rows whether its fused kernel packs keys and values."""
+    torch.manual_seed(0)
+    model = BertForMaskedLM(
+        BertConfig(vocab_size=98, hidden_size=768, num_hidden_layers=1, num_attention_heads=12)
+    ).eval()
+    runtime = TorchRuntime(model, CPU, dtype)
+    ids = np.random.default_rng(0).integers(4, 98, (48, 96))
+    everywhere = np.ones(ids.shape, dtype=bool)
+    whole = runtime.hidden_at(ids, everywhere, everywhere)
+    for count in (1, 3, 36):
+        some = everywhere[:count]
+        alone = runtime.hidden_at(ids[:count], some, some)
+        assert torch.equal(alone, whole[: count * ids.shape[1]]), count
+
+
+@DTYPES
 def test_a_row_of_a_wide_left_to_right_model_keeps_its_bits_in_any_batch(dtype: str) -> None:
     tokenizer = build_character_tokenizer(["abcdefghijklmnopqrstuvwxyz .,"], block_size=96)
     size = len(tokenizer)

@@ -35,8 +35,13 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     Where it does not, bfloat16 is emulated and slower than float32.
     """
     if device.type == "cpu":
-        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+        return multiplies_by_tiles(device) or bool(torch.cpu._is_avx512_bf16_supported())
     return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def multiplies_by_tiles(device: torch.device) -> bool:
+    """Whether a CPU multiplies bfloat16 matrices by AMX, a tile at a time."""
+    return device.type == "cpu" and bool(torch.cpu._is_amx_tile_supported())
 
 
 def widest_float(device: torch.device) -> torch.dtype:
@@ -54,7 +59,7 @@ def processor() -> str:
         known.update(torch.cpu.get_capabilities())
     facts = [f"{name}={known[name]}" for name in sorted(known) if not name.startswith("num_")]
     instructions = torch.backends.cpu.get_cpu_capability()
-    amx = f"amx={torch.cpu._is_amx_tile_supported()}"
+    amx = f"amx={multiplies_by_tiles(torch.device('cpu'))}"
     return " ".join([platform.machine(), platform.processor(), instructions, amx, *facts])
 
 
