@@ -215,7 +215,7 @@ def test_unknown_provider_lists_the_known_ones(
     config_file: Make, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = complaint(capsys, "prepare", config_file(dataset="char_difusion"), "--files", 1)
-    assert "char_diffusion, masked_lm, sequence_scorer" in said
+    assert "char_diffusion, markov, masked_lm, sequence_scorer" in said
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,12 @@ from typing import Any
 
 from cyclopts import CycloptsError
 
-from synthenticity.cli import checks, data, models  # noqa: F401  (their commands are added to the app)
+from synthenticity.cli import (  # noqa: F401  (their commands are added to the app)
+    checks,
+    data,
+    evaluation,
+    models,
+)
 from synthenticity.cli.app import CHECK_FAILED, GOOD, INTERRUPTED, USER_ERROR, app
 from synthenticity.errors import SynthenticityError
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from synthenticity import __version__
+from synthenticity.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -73,3 +74,21 @@ def load_settings(path: Path | None, overrides: dict[str, str]) -> "Config":
     from synthenticity.config_file import load_config
 
     return load_config(path, overrides)
+
+
+def read_ratio(given: str) -> tuple[float, float]:
+    """Return the range that an option means: a share, or two with a comma.
+
+    Raises:
+        ConfigError: it is neither.
+
+    """
+    wrong = ConfigError(f"--ratio: {given} is not a share (0.3), or two in order (0.1,0.7).")
+    try:
+        bounds = [float(part) for part in given.split(",")]
+        low, high = bounds if len(bounds) == 2 else bounds * 2
+    except ValueError:
+        raise wrong from None
+    if not 0 <= low <= high <= 1:
+        raise wrong
+    return low, high

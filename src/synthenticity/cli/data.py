@@ -15,6 +15,7 @@ from synthenticity.cli.app import (
     console_for,
     load_settings,
     quiet_libraries,
+    read_ratio,
     share_processors,
 )
 from synthenticity.errors import ConfigError
@@ -153,13 +154,6 @@ def _fill_overrides(
     if model is not None:
         named["mlm_checkpoint_path"] = model
     if ratio is not None:
-        wrong = ConfigError(f"--ratio: {ratio} is not a share (0.3), or two in order (0.1,0.7).")
-        try:
-            bounds = [float(part) for part in ratio.split(",")]
-            low, high = bounds if len(bounds) == 2 else bounds * 2
-        except ValueError:
-            raise wrong from None
-        if not 0 <= low <= high <= 1:
-            raise wrong
+        low, high = read_ratio(ratio)
         named["mask_probability_range"] = f"{low},{high}"
     return {**overrides, **named}

@@ -22,7 +22,12 @@ from synthenticity.stream.batch_file import STRINGS, Columns, narrowest_ids
 from synthenticity.synthesis.filling import FilledDocument, Filler, MaskedDocument
 from synthenticity.synthesis.masking import choose_positions, choose_recipes
 from synthenticity.synthesis.splicing import label_tokens
-from synthenticity.synthesis.synthetic_generation import MaskedIds, add_cls_token, mask_ids
+from synthenticity.synthesis.synthetic_generation import (
+    MaskedIds,
+    SyntheticText,
+    add_cls_token,
+    mask_ids,
+)
 from synthenticity.synthesis.token_labels import NOT_COUNTED
 from synthenticity.synthesis.window_batches import FillingModelInUse, sampling_of
 from synthenticity.text.reading import Document
@@ -104,12 +109,7 @@ class FilledIds:
 
     def schema(self) -> list[dict[str, Any]]:
         """Return the ids before filling, the recipe and the model."""
-        ids = narrowest_ids(len(self._tokenizer))
-        return [
-            column("original_ids", "int64", [self._block_size], "info", ids),
-            column("recipe", "str", [], "info", "str"),
-            column("mlm", "str", [], "info", "str"),
-        ]
+        return filled_ids_schema(self._tokenizer, self._block_size)
 
     def draw(self, windows: Windows, rng: np.random.Generator) -> _MaskedWindows:
         """Mask the windows."""
@@ -137,19 +137,44 @@ class FilledIds:
     def label(self, filled: tuple[_MaskedWindows, NDArray[np.int64]]) -> Columns:
         """Put [CLS] before the filled ids, their labels and the original ids."""
         drawn, ids = filled
-        text = drawn.masked.labelled(ids)
-        cls, pad, block = (
-            self._tokenizer.cls_token_id,
-            self._tokenizer.pad_token_id,
+        return filled_ids_columns(
+            drawn.masked.labelled(ids),
+            drawn.windows.ids,
+            self._tokenizer,
             self._block_size,
+            recipes=[recipe.name for recipe in drawn.recipes],
+            model=self._name,
         )
-        return {
-            "input_ids": add_cls_token(text.ids, cls, block, pad),
-            "token_labels": add_cls_token(text.token_labels, NOT_COUNTED, block, NOT_COUNTED),
-            "original_ids": add_cls_token(drawn.windows.ids, cls, block, pad),
-            "recipe": np.array([recipe.name for recipe in drawn.recipes]),
-            "mlm": np.full(len(drawn.recipes), self._name),
-        }
+
+
+def filled_ids_schema(tokenizer: Any, block_size: int) -> list[dict[str, Any]]:
+    """Return what sequences that are filled as ids have beside ids and labels."""
+    ids = narrowest_ids(len(tokenizer))
+    return [
+        column("original_ids", "int64", [block_size], "info", ids),
+        column("recipe", "str", [], "info", "str"),
+        column("mlm", "str", [], "info", "str"),
+    ]
+
+
+def filled_ids_columns(
+    text: SyntheticText,
+    original: NDArray[np.int64],
+    tokenizer: Any,
+    block_size: int,
+    *,
+    recipes: list[str],
+    model: str,
+) -> Columns:
+    """Return filled ids, their labels and the original ids, each with [CLS] in front."""
+    cls, pad = tokenizer.cls_token_id, tokenizer.pad_token_id
+    return {
+        "input_ids": add_cls_token(text.ids, cls, block_size, pad),
+        "token_labels": add_cls_token(text.token_labels, NOT_COUNTED, block_size, NOT_COUNTED),
+        "original_ids": add_cls_token(original, cls, block_size, pad),
+        "recipe": np.array(recipes),
+        "mlm": np.full(len(recipes), model),
+    }
 
 
 @dataclass(frozen=True)

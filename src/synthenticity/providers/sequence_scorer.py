@@ -98,25 +98,7 @@ class SequenceScorerProvider(SteppedProvider):
 
     def build_meta(self) -> dict[str, Any]:
         """Describe the batches: ids in; the target and the token labels as truth."""
-        length = [self.config.block_size]
-        ids = narrowest_ids(len(self.tokenizer))
-        return {
-            "dataset_name": "sequence_scorer",
-            "training_type": "SEQUENCE_SCORING",
-            "vocab_size": len(self.tokenizer),
-            "cls_token_id": self.cls_token_id,
-            "target": self.config.target,
-            "batch_schema": [
-                column("input_ids", "int64", length, "input", ids),
-                column("targets", "float32", [], "target", "float32"),
-                column("token_labels", "int64", length, "target", "int8"),
-                column("synthenticity", "float32", [], "info", "float32"),
-                column("replaced_fraction", "float32", [], "info", "float32"),
-                *self.windows.schema(),
-                column("document", "str", [], "info", "str"),
-                column("offset", "int64", [], "info", "uint32"),
-            ],
-        }
+        return scorer_meta("sequence_scorer", self.config, self.tokenizer, self.windows.schema())
 
     def made_with(self) -> dict[str, Any]:
         """Return the hashes, the masking, the models and the arithmetic that decide the content."""
@@ -141,14 +123,46 @@ class SequenceScorerProvider(SteppedProvider):
         """Return filled windows with [CLS] in front, their truth and where they come from."""
         windows, written = filled
         made = self.windows.label(written)
-        labels = made["token_labels"]
-        synthenticity = fraction_labelled(labels, (RESTORED_TOKEN, REPLACED_TOKEN))
-        authentic = self.config.target == "authenticity"
-        return {
-            **made,
-            "targets": 1 - synthenticity if authentic else synthenticity,
-            "synthenticity": synthenticity,
-            "replaced_fraction": fraction_labelled(labels, (REPLACED_TOKEN,)),
-            "document": np.array(windows.documents),
-            "offset": windows.offsets,
-        }
+        return with_truth(made, windows.documents, windows.offsets, self.config.target)
+
+
+def scorer_meta(
+    dataset_name: str, config: Config, tokenizer: Any, columns: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Return the plan's meta keys of scorer data: ids in; the target and the labels as truth.
+
+    `columns` are what a provider gives beside those of all.
+    """
+    length = [config.block_size]
+    ids = narrowest_ids(len(tokenizer))
+    return {
+        "dataset_name": dataset_name,
+        "training_type": "SEQUENCE_SCORING",
+        "vocab_size": len(tokenizer),
+        "cls_token_id": int(tokenizer.cls_token_id),
+        "target": config.target,
+        "batch_schema": [
+            column("input_ids", "int64", length, "input", ids),
+            column("targets", "float32", [], "target", "float32"),
+            column("token_labels", "int64", length, "target", "int8"),
+            column("synthenticity", "float32", [], "info", "float32"),
+            column("replaced_fraction", "float32", [], "info", "float32"),
+            *columns,
+            column("document", "str", [], "info", "str"),
+            column("offset", "int64", [], "info", "uint32"),
+        ],
+    }
+
+
+def with_truth(made: Columns, documents: list[str], offsets: Any, target: str) -> Columns:
+    """Return labelled sequences with the truth about each as a whole, and where it comes from."""
+    labels = made["token_labels"]
+    synthenticity = fraction_labelled(labels, (RESTORED_TOKEN, REPLACED_TOKEN))
+    return {
+        **made,
+        "targets": 1 - synthenticity if target == "authenticity" else synthenticity,
+        "synthenticity": synthenticity,
+        "replaced_fraction": fraction_labelled(labels, (REPLACED_TOKEN,)),
+        "document": np.array(documents),
+        "offset": offsets,
+    }

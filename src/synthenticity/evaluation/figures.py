@@ -1,0 +1,233 @@
+"""The figures of a scorer, each a function of what was said and what is true.
+
+Three things are judged: the ratio of a text, each of its tokens and the stretches that they form,
+and whether a text is human at all, at a rate of false alarms that was fixed on other text.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synthenticity.errors import MissingExtraError
+from synthenticity.metrics import auroc, ratio_metrics, token_metrics
+
+Floats = NDArray[np.floating]
+RATIO_EDGES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+ALARM_RATES = (0.05, 0.01)
+"""False-positive rates at which detection is told."""
+DETECTED = 0.9
+"""The detection limit is the smallest ratio of which such a share is told from human text."""
+BINS = 10
+OVERLAP = 0.5
+"""A stretch is found if one that was said shares so much of what either covers."""
+
+
+def ratio_figures(predicted: Floats, true: Floats) -> dict[str, float]:
+    """Return errors, correlations and the line that true ratios follow over predicted ones.
+
+    A calibrated scorer has `calibration_slope` 1 and `calibration_intercept` 0.
+
+    Raises:
+        MissingExtraError: without SciPy (extra `eval`).
+
+    """
+    figures = ratio_metrics(predicted, true)
+    if np.ptp(predicted) > 0 and np.ptp(true) > 0:
+        slope, intercept = np.polyfit(predicted, true, 1)
+        figures |= {
+            "spearman": float(_stats().spearmanr(predicted, true).statistic),
+            "calibration_slope": float(slope),
+            "calibration_intercept": float(intercept),
+        }
+    return figures
+
+
+def figures_by(
+    edges: tuple[float, ...], values: Floats, predicted: Floats, true: Floats
+) -> list[dict[str, float]]:
+    """Return count, error and bias in each bucket of some value; empty buckets are left out.
+
+    A bucket holds its lower edge; the last one holds the upper one, too.
+
+    >>> both = np.array([0.05, 0.1]), np.array([0.0, 0.2])
+    >>> figures_by((0.0, 0.1, 0.2), both[1], *both)[0]
+    {'from': 0.0, 'to': 0.1, 'sequences': 1, 'mae': 0.05, 'bias': 0.05}
+    """
+    place = np.clip(np.searchsorted(edges, values + 1e-9, side="right") - 1, 0, len(edges) - 2)
+    found = []
+    for index in np.unique(place).tolist():
+        error = (predicted - true)[place == index]
+        found.append(
+            {
+                "from": edges[index],
+                "to": edges[index + 1],
+                "sequences": len(error),
+                "mae": float(np.abs(error).mean()),
+                "bias": float(error.mean()),
+            }
+        )
+    return found
+
+
+def interval_figures(low: Floats, high: Floats, true: Floats) -> dict[str, float]:
+    """Return the share of true ratios within their intervals, and the intervals' mean width."""
+    inside = (low - 1e-9 <= true) & (true <= high + 1e-9)
+    return {"coverage": float(inside.mean()), "width": float((high - low).mean())}
+
+
+def token_figures(probabilities: Floats, labels: NDArray[np.integer]) -> dict[str, float]:
+    """Return how well tokens are ranked, and how true their probabilities are.
+
+    Both arrays are `[sequences, length]`; labels below 0 are not counted. `token_ece` is the
+    expected calibration error over ten bins (Naeini et al. 2015), `token_f1` that of the filled
+    tokens at one half.
+
+    Raises:
+        MissingExtraError: without scikit-learn (extra `eval`).
+
+    """
+    counted = labels >= 0
+    said, filled = probabilities[counted].astype(np.float64), np.isin(labels[counted], (1, 2))
+    figures = token_metrics(probabilities, labels)
+    for name, positive in {"filled": filled, "replaced": labels[counted] == 2}.items():
+        if positive.any():
+            precision = _sklearn_metrics().average_precision_score(positive, said)
+            figures[f"token_average_precision_{name}"] = float(precision)
+    place = np.minimum((said * BINS).astype(int), BINS - 1)
+    counts = np.maximum(np.bincount(place, minlength=BINS), 1)
+    gaps = np.bincount(place, said - filled, minlength=BINS) / counts
+    found = said >= 0.5
+    agreed = int((found & filled).sum())
+    return figures | {
+        "token_f1": 2 * agreed / max(int(found.sum() + filled.sum()), 1),
+        "token_ece": float(np.abs(gaps) @ np.bincount(place, minlength=BINS) / len(said)),
+        "token_brier": float(np.mean((said - filled) ** 2)),
+    }
+
+
+def span_figures(probabilities: Floats, labels: NDArray[np.integer]) -> dict[str, float]:
+    """Return how well stretches are found: runs of filled tokens against runs at one half or more.
+
+    `span_f1` counts a stretch as found if a said one shares half of what the two cover together.
+    """
+    hits = said = true = 0
+    for probability, label in zip(probabilities, labels, strict=True):
+        counted = label >= 0
+        ours, theirs = _runs(probability[counted] >= 0.5), _runs(np.isin(label[counted], (1, 2)))
+        hits += _matched(ours, theirs)
+        said, true = said + len(ours), true + len(theirs)
+    return {"span_f1": 2 * hits / max(said + true, 1)}
+
+
+def boundary_figures(probabilities: Floats, labels: NDArray[np.integer]) -> dict[str, float]:
+    """Return the mean distance, in tokens, from where human text turns into machine's (or back) to
+    where it is likeliest to; of sequences whose filled tokens are all at one end.
+    """
+    errors = []
+    for probability, label in zip(probabilities, labels, strict=True):
+        filled = np.isin(label[label >= 0], (1, 2))
+        turns = np.flatnonzero(np.diff(filled)) + 1
+        if len(turns) != 1:
+            continue
+        said = np.clip(probability[label >= 0].astype(np.float64), 1e-6, 1 - 1e-6)
+        odds = np.concatenate([[0.0], np.cumsum(np.log(said) - np.log1p(-said))])
+        best = odds.argmax() if filled[0] else odds.argmin()
+        errors.append(abs(int(best) - int(turns[0])))
+    return {"boundary_error": float(np.mean(errors))} if errors else {}
+
+
+def threshold_at(human: Floats, rate: float) -> float:
+    """Return the least threshold above which at most this share of human scores lies.
+
+    >>> threshold_at(np.array([0.1, 0.2, 0.3, 0.4]), 0.25)
+    0.3
+    """
+    ordered = np.sort(human)
+    return float(ordered[len(ordered) - 1 - int(rate * len(ordered) + 1e-9)])
+
+
+def document_figures(
+    scores: Floats, true: Floats, thresholds: Mapping[float, float]
+) -> dict[str, Any]:
+    """Return how well untouched sequences (ratio 0) are told from partly or wholly filled ones.
+
+    Args:
+        scores: estimated ratios `[sequences]`.
+        true: true ones.
+        thresholds: by false-positive rate, fixed on other human text (`threshold_at`).
+
+    """
+    human, filled = true == 0, true > 0
+    figures: dict[str, Any] = {"human_sequences": int(human.sum())}
+    if human.any():
+        figures["human_mean"] = float(scores[human].mean())
+    if human.any() and filled.any():
+        figures["document_auroc"] = auroc(scores, filled)
+    for rate, threshold in thresholds.items():
+        above, name = scores > threshold, f"{rate:.0%}".rstrip("%")
+        if human.any():
+            figures[f"human_alarms_at_{name}"] = float(above[human].mean())
+        shares = _detected_by_ratio(above, true)
+        figures[f"detected_at_{name}"] = shares
+        figures[f"detection_limit_at_{name}"] = _detection_limit(shares)
+    return figures
+
+
+def _detected_by_ratio(above: NDArray[np.bool_], true: Floats) -> list[dict[str, float]]:
+    """Return the share of filled sequences above the threshold, by bucket of their ratio."""
+    place = np.clip(np.searchsorted(RATIO_EDGES, true + 1e-9, side="right") - 1, 0, 9)
+    return [
+        {
+            "from": RATIO_EDGES[index],
+            "to": RATIO_EDGES[index + 1],
+            "sequences": int(some.sum()),
+            "detected": float(above[some].mean()),
+        }
+        for index in range(len(RATIO_EDGES) - 1)
+        if (some := (place == index) & (true > 0)).any()
+    ]
+
+
+def _detection_limit(shares: list[dict[str, float]]) -> float | None:
+    """Return the lower edge of the first bucket from which on nearly all are detected."""
+    limit = None
+    for bucket in reversed(shares):
+        if bucket["detected"] < DETECTED:
+            break
+        limit = bucket["from"]
+    return limit
+
+
+def _runs(on: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return start and end of each run `[runs, 2]`."""
+    edges = np.diff(np.concatenate([[False], on, [False]]).astype(np.int8))
+    return np.stack([np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)], axis=1)
+
+
+def _matched(ours: NDArray[np.int64], theirs: NDArray[np.int64]) -> int:
+    """Return how many of our runs overlap one of theirs by more than half of both together.
+
+    Runs are disjoint, so each has at most one such partner.
+    """
+    common = np.minimum(ours[:, None, 1], theirs[None, :, 1])
+    common = np.clip(common - np.maximum(ours[:, None, 0], theirs[None, :, 0]), 0, None)
+    either = np.ptp(ours, axis=1)[:, None] + np.ptp(theirs, axis=1)[None] - common
+    return int((common > OVERLAP * either).sum())
+
+
+def _stats() -> Any:
+    try:
+        from scipy import stats
+    except ImportError:
+        raise MissingExtraError("Rank correlation (SciPy)", "eval") from None
+    return stats
+
+
+def _sklearn_metrics() -> Any:
+    try:
+        from sklearn import metrics
+    except ImportError:
+        raise MissingExtraError("Average precision (scikit-learn)", "eval") from None
+    return metrics
