@@ -189,7 +189,9 @@ def test_mlm_data_are_corrupted_as_bert_does_by_default(mlm_config: Config) -> N
 
 
 def test_an_unknown_provider_lists_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="Known: char_diffusion, markov, masked_lm, sequence_scorer"):
+    with pytest.raises(
+        ConfigError, match="Known: char_diffusion, markov, masked_lm, sequence_scorer"
+    ):
         find_provider("nothing")
 
 
