@@ -5,9 +5,12 @@ optionally further trained MLM checkpoints, for the predictions alone.
 """
 
 import dataclasses
+import os
 import sys
 import tempfile
 from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import record

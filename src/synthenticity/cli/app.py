@@ -60,7 +60,8 @@ def quiet_libraries() -> Iterator[None]:
 
 
 def share_processors() -> None:
-    """Let threads that wait for each other sleep: provider and trainer run side by side.
+    """Let threads that wait for each other sleep: provider and trainer run side by side, and a
+    demo on whatever else its machine does.
 
     Spinning, as OpenMP does by default, saves 15 % of a step on an idle machine, and makes it six
     times as long beside another process (docs/benchmarks.md). To be called before torch is

@@ -142,6 +142,7 @@ def demo(
     as_json: Json = False,
 ) -> int:
     """Do everything once on Shakespeare's plays: MLM, data, scorer, report. No download, CPU."""
+    share_processors()
     from synthenticity.terminal import DemoView
 
     console = console_for(stderr=True)
