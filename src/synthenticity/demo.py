@@ -20,9 +20,11 @@ from synthenticity.config import Config
 from synthenticity.config_file import load_config, write_config
 from synthenticity.durable import write_whole
 from synthenticity.errors import CompatibilityError
-from synthenticity.evaluation.baselines import MeanBaseline, NgramRidgeBaseline
-from synthenticity.evaluation.evaluate import Predictions, evaluate_baseline, predict, texts_of
+from synthenticity.evaluation.baselines import Baseline, ConstantBaseline, NgramRidgeBaseline
+from synthenticity.evaluation.evaluate import Predictions, predict
 from synthenticity.evaluation.report import HeatSample, ReportData, write_report
+from synthenticity.evaluation.sequences import COLUMNS, Sequences, sequences_of
+from synthenticity.metrics import finite, ratio_metrics
 from synthenticity.providers.base import find_provider
 from synthenticity.providers.prepare import prepare
 from synthenticity.providers.run import PrepareProgress
@@ -201,42 +203,44 @@ def _write_configs(out: Path, stages: _Stages, budget: Budget) -> list[str]:
     ]
 
 
-_COLUMNS = ["input_ids", "token_labels", "synthenticity", "document"]
-
-
-def _read(directory: str, split: str) -> Columns:
-    consumer = DatasetConsumer(directory, batch_size=1, split=split, columns=_COLUMNS)
-    return consumer.read_all()
-
-
-def _rows(data: Columns, chosen: NDArray[np.bool_]) -> Columns:
-    return {name: values[chosen] for name, values in data.items()}
+def _read(directory: str, split: str, tokenizer: Any) -> Sequences:
+    consumer = DatasetConsumer(directory, batch_size=1, split=split, columns=COLUMNS)
+    return sequences_of(consumer.read_all(), tokenizer)
 
 
 def _evaluate(
     out: Path, stages: _Stages, mlm_metrics: dict[str, float], commands: list[str]
 ) -> tuple[dict[str, Any], ReportData]:
     tokenizer = load_tokenizer(out / "scorer")
-    fitted, held_out = (_read(stages.scorer.data_dir, split) for split in ("train", "test"))
+    fitted, held_out = (
+        _read(stages.scorer.data_dir, split, tokenizer) for split in ("train", "test")
+    )
     low, high = TESTED_RATIOS
-    graded = (held_out["synthenticity"] >= low - 1e-6) & (held_out["synthenticity"] <= high + 1e-6)
-    test, human = _rows(held_out, graded), _rows(held_out, held_out["synthenticity"] == 0)
+    graded = held_out.taken((held_out.ratios >= low - 1e-6) & (held_out.ratios <= high + 1e-6))
+    human = held_out.taken(held_out.ratios == 0)
+    test = graded.columns
     said = {
-        name: (predict(model, test), predict(model, human))
+        name: (predict(model, test), predict(model, human.columns))
         for name, model in (
             ("scorer", load_scorer(out / "scorer")),
             ("plan_recipe", load_scorer(out / "plan_recipe")),
         )
     }
-    ridge = NgramRidgeBaseline()
-    texts, test_texts = texts_of(fitted, tokenizer), texts_of(test, tokenizer)
-    ratios, truth = fitted["synthenticity"], test["synthenticity"]
-    baselines = {
-        "mean": evaluate_baseline(MeanBaseline(), texts, ratios, test_texts, truth),
-        "ngram_ridge": evaluate_baseline(ridge, texts, ratios, test_texts, truth),
+    rivals: dict[str, Baseline] = {
+        "mean": ConstantBaseline(),
+        "ngram_ridge": NgramRidgeBaseline(),
     }
-    baselines["mean"]["human_mean"] = float(ratios.mean())
-    baselines["ngram_ridge"]["human_mean"] = float(ridge.predict(texts_of(human, tokenizer)).mean())
+    guesses = {
+        name: (rival.fit(fitted).predict(graded), rival.predict(human))
+        for name, rival in rivals.items()
+    }
+    baselines = {
+        name: {
+            **finite(ratio_metrics(of_graded, graded.ratios)),
+            "human_mean": float(of_human.mean()),
+        }
+        for name, (of_graded, of_human) in guesses.items()
+    }
     scorer = said["scorer"][0]
     sample = _typical(test, scorer)
     results: dict[str, Any] = {
@@ -246,10 +250,10 @@ def _evaluate(
     results |= {
         "baselines": baselines,
         "mlm": mlm_metrics,
-        "test_sequences": len(truth),
+        "test_sequences": len(graded),
         "test_documents": sorted(set(test["document"].tolist())),
         "window_characters": WINDOW,
-        "training_sequences": len(ratios),
+        "training_sequences": len(fitted),
         "iterations": {"scorer": stages.scorer.max_iters, "plan_recipe": stages.plan.max_iters},
         "batch_size": stages.scorer.batch_size,
         "sample": _sample_json(test, scorer, sample, tokenizer),
@@ -257,9 +261,9 @@ def _evaluate(
     }
     report = ReportData(
         results=results,
-        true=truth,
-        predicted={"scorer": scorer.ratios, "n-gram ridge": ridge.predict(test_texts)},
-        training_targets=ratios,
+        true=graded.ratios,
+        predicted={"scorer": scorer.ratios, "n-gram ridge": guesses["ngram_ridge"][0]},
+        training_targets=fitted.ratios,
         token_probabilities=scorer.tokens,
         token_labels=test["token_labels"],
         samples=[

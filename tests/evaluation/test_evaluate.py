@@ -1,18 +1,12 @@
-"""Scorer and baselines before the same sequences."""
-
-import importlib.util
-import sys
+"""What a scorer says of labelled sequences."""
 
 import numpy as np
 import pytest
 import torch
 
 from synthenticity.config import Config
-from synthenticity.errors import MissingExtraError
-from synthenticity.evaluation.baselines import MeanBaseline, NgramRidgeBaseline
-from synthenticity.evaluation.evaluate import Predictions, evaluate_baseline, predict, texts_of
+from synthenticity.evaluation.evaluate import Predictions, predict
 from synthenticity.stream.dataset_consumer import DatasetConsumer
-from synthenticity.text.tokenization import load_tokenizer
 from synthenticity.training.model import load_scorer
 
 COLUMNS = ["input_ids", "token_labels", "synthenticity", "original_ids"]
@@ -44,36 +38,3 @@ def test_a_perfect_scorer_has_perfect_figures(data: dict) -> None:
 def test_a_scorer_without_token_head_has_no_token_figures(data: dict) -> None:
     figures = Predictions(np.zeros(len(data["synthenticity"])), None).metrics(data)
     assert not [name for name in figures if name.startswith("token")]
-
-
-def test_texts_are_the_final_ones_without_special_tokens(data: dict, scorer_config: Config) -> None:
-    tokenizer = load_tokenizer(f"{scorer_config.data_dir}/tokenizer")
-    for text, ids in zip(texts_of(data, tokenizer), data["input_ids"], strict=True):
-        assert text == "".join(tokenizer.convert_ids_to_tokens(ids[1:].tolist()))
-
-
-def test_the_mean_baseline_predicts_the_training_mean() -> None:
-    figures = evaluate_baseline(
-        MeanBaseline(), ["a", "b"], np.array([0.2, 0.4]), ["c", "d"], np.array([0.1, 0.5])
-    )
-    assert figures["mae"] == pytest.approx(0.2) and figures["bias"] == pytest.approx(0.0)
-
-
-def test_the_ridge_learns_what_characters_tell_and_stays_within_the_range() -> None:
-    rng = np.random.default_rng(0)
-    ratios = rng.random(300)
-    texts = ["".join(rng.choice(["ab", "xy"], 100, p=[1 - r, r])) for r in ratios]
-    ridge = NgramRidgeBaseline()
-    figures = evaluate_baseline(ridge, texts[:200], ratios[:200], texts[200:], ratios[200:])
-    assert figures["mae"] < 0.05 and figures["pearson"] > 0.9
-    extreme = ridge.predict(["ab" * 100, "xy" * 100])
-    assert 0 <= extreme[0] < 0.1 and 0.9 < extreme[1] <= 1
-
-
-def test_the_ridge_without_scikit_learn_names_its_install_line(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    assert importlib.util.find_spec("sklearn")
-    monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
-    with pytest.raises(MissingExtraError, match=r"synthenticity\[eval\]"):
-        NgramRidgeBaseline()

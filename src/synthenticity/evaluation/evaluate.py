@@ -1,14 +1,11 @@
-"""Put a scorer and the baselines before the same held-out sequences."""
+"""What a scorer says of labelled sequences, and its figures against their truth."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from synthenticity.evaluation.baselines import Baseline
 from synthenticity.metrics import finite, ratio_metrics, token_metrics
 from synthenticity.scoring.forward import fast_scorer
 from synthenticity.stream.batch_file import Columns
@@ -42,21 +39,3 @@ def predict(model: SequenceScorer, data: Columns, *, batch_size: int = 64) -> Pr
         if output.token_logits is not None:
             tokens.append(output.token_logits.sigmoid().cpu().numpy())
     return Predictions(np.concatenate(ratios), np.concatenate(tokens) if tokens else None)
-
-
-def texts_of(data: Columns, tokenizer: Any) -> list[str]:
-    """Return the final text of each sequence, without special tokens."""
-    ids = data["input_ids"].astype(np.int64).tolist()
-    return [str(text) for text in tokenizer.batch_decode(ids, skip_special_tokens=True)]
-
-
-def evaluate_baseline(
-    baseline: Baseline,
-    train_texts: Sequence[str],
-    train_ratios: NDArray[np.floating],
-    test_texts: Sequence[str],
-    test_ratios: NDArray[np.floating],
-) -> dict[str, float]:
-    """Fit a baseline on the scorer's training texts and return its figures on the test texts."""
-    predicted = baseline.fit(train_texts, train_ratios).predict(test_texts)
-    return finite(ratio_metrics(predicted, test_ratios))
