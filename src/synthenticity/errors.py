@@ -81,6 +81,8 @@ def model_loading(path: str | Path, what: str = "model") -> Iterator[None]:
         raise
     except Exception as error:
         words = str(error).strip().splitlines() or [type(error).__name__]
+        where = "" if Path(path).exists() else "there is no such folder here; of the hub: "
         raise ModelError(
-            f"{path}: no {what} can be loaded from it ({words[0]}). Give a complete checkpoint."
+            f"{path}: no {what} can be loaded from it ({where}{words[0]}). Give a complete "
+            "checkpoint."
         ) from error

@@ -158,13 +158,21 @@ def test_what_a_runtime_cannot_compute_is_refused(
         open_runtime(build("bert"), torch.device(device), dtype, runtime)
 
 
-@pytest.mark.parametrize(("runtime", "dtype"), [("openvino", "float32"), ("onnx", "float32")])
+@pytest.mark.parametrize(
+    ("runtime", "dtype", "extra"),
+    [
+        ("openvino", "float32", "openvino"),
+        ("openvino", "int8", "int8"),
+        ("auto", "int8", "int8"),
+        ("onnx", "float32", "onnx"),
+    ],
+)
 def test_a_runtime_that_is_not_installed_names_its_extra(
-    monkeypatch: Any, runtime: str, dtype: str
+    monkeypatch: Any, runtime: str, dtype: str, extra: str
 ) -> None:
     for name in ("openvino", "onnxruntime"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ConfigError, match=rf"pip install 'synthenticity\[{runtime}\]'"):
+    with pytest.raises(ConfigError, match=rf"pip install 'synthenticity\[{extra}\]'"):
         open_runtime(build("bert"), CPU, dtype, runtime)
 
 

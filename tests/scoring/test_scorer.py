@@ -209,6 +209,13 @@ def test_a_score_becomes_plain_json_with_a_record_a_token(scorer: Scorer) -> Non
     assert content["characters"] == 40
 
 
+def test_what_is_no_string_is_no_text(scorer: Scorer) -> None:
+    scores = scorer.score_iter(["the king", None])  # type: ignore[list-item]
+    assert same(next(scores), scorer.score("the king"))
+    with pytest.raises(CorpusError, match="text 1 is of type NoneType"):
+        next(scores)
+
+
 def test_empty_texts_are_refused_by_their_number(scorer: Scorer) -> None:
     with pytest.raises(CorpusError, match="text 1 is empty"):
         scorer.score(["the king", ""])

@@ -6,6 +6,7 @@ filled. A trivial classifier (length, first character, white space, case, byte p
 tell the halves apart; if it does, the tool changed text that it claims not to have touched.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -140,14 +141,17 @@ def _cross_validated(
     features: Any, passed: NDArray[np.bool_], names: list[str]
 ) -> tuple[float, str]:
     """Return the AUROC of held-out folds, and the feature of most weight."""
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
     model = LogisticRegression(C=0.01, max_iter=500)
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
-    scores = cross_val_predict(model, features, passed, cv=folds, method="decision_function")
-    weights = model.fit(features, passed).coef_[0]
+    with warnings.catch_warnings():  # one that has not quite converged rings as well
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        scores = cross_val_predict(model, features, passed, cv=folds, method="decision_function")
+        weights = model.fit(features, passed).coef_[0]
     return float(roc_auc_score(passed, scores)), names[int(np.abs(weights).argmax())]
 
 

@@ -43,7 +43,7 @@ class OpenVinoRuntime:
 
     def __init__(self, model: Any, dtype: str) -> None:
         self.device = CPU
-        self._core = _openvino().Core()
+        self._core = _openvino("int8" if dtype == "int8" else "openvino").Core()
         self.dtype = _resolve(dtype, self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
         self._scales = ""
         keep_freed_memory()
@@ -143,12 +143,12 @@ class _Compiled:
         return output
 
 
-def _openvino() -> Any:
+def _openvino(extra: str = "openvino") -> Any:
     try:
         import openvino
     except ImportError as error:
         raise ConfigError(
-            "runtime: openvino is not installed. Install it: pip install 'synthenticity[openvino]'"
+            f"runtime: openvino is not installed. Install it: pip install 'synthenticity[{extra}]'"
         ) from error
     return openvino
 

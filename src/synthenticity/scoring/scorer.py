@@ -205,10 +205,16 @@ def _check_dtype(dtype: str) -> None:
 
 
 def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
-    """Yield texts in lists of about `CHUNK_CHARACTERS`."""
+    """Yield texts in lists of about `CHUNK_CHARACTERS`; nothing but a string is a text."""
     chunk: list[str] = []
     characters = 0
-    for text in texts:
+    for number, text in enumerate(texts):
+        if not isinstance(text, str):
+            if chunk:
+                yield chunk
+            raise CorpusError(
+                f"score: text {number} is of type {type(text).__name__}. Give a string."
+            )
         chunk.append(text)
         characters += len(text)
         if characters >= CHUNK_CHARACTERS:
