@@ -18,7 +18,7 @@ import torch
 
 from synthenticity.config import Config
 from synthenticity.config_file import load_config
-from synthenticity.evaluation.evaluate import predict
+from synthenticity.evaluation.predictions import predict
 from synthenticity.providers.prepare import prepare
 from synthenticity.runtimes.opening import open_runtime
 from synthenticity.runtimes.torch_runtime import TorchRuntime

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import record
 
-from synthenticity.evaluation.evaluate import texts_of
+from synthenticity.evaluation.predictions import texts_of
 from synthenticity.scoring.scorer import Score, Scorer
 from synthenticity.stream.dataset_consumer import DatasetConsumer
 

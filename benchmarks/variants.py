@@ -17,7 +17,7 @@ import record
 
 from synthenticity.config import Config
 from synthenticity.config_file import load_config
-from synthenticity.evaluation.evaluate import predict
+from synthenticity.evaluation.predictions import predict
 from synthenticity.providers.prepare import prepare
 from synthenticity.stream.batch_queue import BatchQueue
 from synthenticity.stream.dataset_consumer import DatasetConsumer

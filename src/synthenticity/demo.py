@@ -21,7 +21,7 @@ from synthenticity.config_file import load_config, write_config
 from synthenticity.durable import write_whole
 from synthenticity.errors import CompatibilityError
 from synthenticity.evaluation.baselines import Baseline, ConstantBaseline, NgramRidgeBaseline
-from synthenticity.evaluation.evaluate import Predictions, predict
+from synthenticity.evaluation.predictions import Predictions, predict
 from synthenticity.evaluation.report import HeatSample, ReportData, write_report
 from synthenticity.evaluation.sequences import COLUMNS, Sequences, sequences_of
 from synthenticity.metrics import finite, ratio_metrics

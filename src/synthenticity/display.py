@@ -91,6 +91,40 @@ def figures_table(title: str, figures: Mapping[str, Any]) -> Table:
     return table
 
 
+EVALUATION_COLUMNS = {
+    "pearson": "r",
+    "human_mean": "human",
+    "document_auroc": "doc. AUROC",
+    "human_alarms_at_1": "alarms, 1 %",
+    "token_auroc_filled_within": "token AUROC",
+}
+EVALUATION_WIDTH = 128
+
+
+def evaluation_table(row: Mapping[str, Any]) -> Table:
+    """Return what an evaluation found on one data set, a line for each system.
+
+    MAE comes with its 95 % interval, and then with that of by how much the scorer's error differs,
+    below 0 where it is the smaller. `r` is Pearson's, `human` the mean score of untouched text;
+    token AUROC is within sequences.
+    """
+    title = f"{row['name']}: {row['sequences']:,} sequences of {row['documents']:,} documents"
+    table = Table(title=Text(title), title_justify="left")
+    for name in ("", "MAE", "95 %", "scorer's less", *EVALUATION_COLUMNS.values()):
+        table.add_column(name, justify="right" if name else "left", no_wrap=True)
+    for name, system in row["systems"].items():
+        figures, intervals = system["figures"], system["intervals"]
+        difference = intervals.get("mae_difference")
+        table.add_row(
+            Text(name),
+            f"{figures['mae']:.4f}",
+            "{:.3f}-{:.3f}".format(*intervals["mae"]),
+            "" if difference is None else "{:+.3f} {:+.3f}".format(*difference),
+            *(f"{figures[key]:.3f}" if key in figures else "" for key in EVALUATION_COLUMNS),
+        )
+    return table
+
+
 def format_figure(value: Any) -> str:
     """Return a figure as people read it.
 

@@ -1,40 +1,140 @@
-"""What a scorer says of labelled sequences."""
+"""An evaluation judges what nobody has seen, and says of everything how sure it is."""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
+from synthenticity import cli
 from synthenticity.config import Config
-from synthenticity.evaluation.evaluate import Predictions, predict
+from synthenticity.errors import CompatibilityError, CorpusError
+from synthenticity.evaluation.evaluate import SCORER, evaluate
+from synthenticity.providers.prepare import prepare
 from synthenticity.stream.dataset_consumer import DatasetConsumer
 from synthenticity.training.model import load_scorer
 
-COLUMNS = ["input_ids", "token_labels", "synthenticity", "original_ids"]
+
+@pytest.fixture(scope="module")
+def spans(scorer_config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another data set: spans, in place of single tokens."""
+    folder = tmp_path_factory.mktemp("spans") / "spans"
+    config = dataclasses.replace(scorer_config, pattern="span", data_dir=str(folder))
+    prepare(config, files=2, splits=("train", "val", "test"))
+    return folder
 
 
 @pytest.fixture(scope="module")
-def data(scorer_config: Config) -> dict[str, np.ndarray]:
-    consumer = DatasetConsumer(scorer_config.data_dir, batch_size=1, split="test", columns=COLUMNS)
-    return consumer.read_all()
+def found(scorer_path: Path, scorer_config: Config, spans: Path, mlm_path: Path) -> dict:
+    data = [Path(scorer_config.data_dir), spans]
+    result = evaluate([scorer_path, scorer_path], data, mlm=mlm_path, times=50)
+    return json.loads(json.dumps(result.to_json()))
 
 
-def test_predictions_are_what_the_model_says_row_by_row(data: dict, scorer_path) -> None:
-    model = load_scorer(scorer_path)
-    said = predict(model, data, batch_size=7)
-    assert said.ratios.shape == data["synthenticity"].shape
+def test_every_system_is_judged_on_every_row(found: dict) -> None:
+    assert [row["name"] for row in found["rows"]] == ["data", "spans"]
+    for row in found["rows"]:
+        assert next(iter(row["systems"])) == SCORER
+        assert {"predict the mean", "length alone", "character n-gram ridge"} < set(row["systems"])
+        assert {"MLM pseudo-log-likelihood", "curvature"} < set(row["systems"])
+        for name, system in row["systems"].items():
+            low, high = system["intervals"]["mae"]
+            assert low <= system["figures"]["mae"] <= high
+            assert ("mae_difference" in system["intervals"]) == (name != SCORER)
+
+
+def test_figures_are_those_of_the_model_on_the_files(
+    found: dict, scorer_path: Path, scorer_config: Config
+) -> None:
+    columns = ["input_ids", "synthenticity"]
+    consumer = DatasetConsumer(scorer_config.data_dir, batch_size=1, split="test", columns=columns)
+    test = consumer.read_all()
+    import torch
+
     with torch.no_grad():
-        alone = model(torch.from_numpy(data["input_ids"][10:11].astype(np.int64)))
-    assert said.ratios[10] == pytest.approx(alone.synthenticity.item(), abs=1e-6)
-    assert np.allclose(said.tokens[10], alone.token_logits.sigmoid()[0], atol=1e-5)
+        said = load_scorer(scorer_path)(torch.from_numpy(test["input_ids"].astype(np.int64)))
+    true = test["synthenticity"]
+    partly = (true > 0) & (true < 1)
+    error = np.abs(said.synthenticity.numpy() - true)
+    system = found["rows"][0]["systems"][SCORER]
+    assert system["figures"]["mae"] == pytest.approx(error[partly].mean(), abs=1e-5)
+    human = said.synthenticity.numpy()[true == 0].mean()
+    assert system["figures"]["human_mean"] == pytest.approx(human, abs=1e-5)
+    assert system["mae_of_runs"] == [system["figures"]["mae"]] * 2
+    paths = sorted(Path(scorer_config.data_dir, "test").glob("*.parquet"))
+    sums = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+    assert found["rows"][0]["files"] == sums
 
 
-def test_a_perfect_scorer_has_perfect_figures(data: dict) -> None:
-    filled = ((data["token_labels"] == 1) | (data["token_labels"] == 2)).astype(np.float32)
-    figures = Predictions(data["synthenticity"].astype(np.float64), filled).metrics(data)
-    assert figures["mae"] == 0 and figures["token_auroc_filled"] == 1
-    assert figures["pearson"] == pytest.approx(1)
+def test_the_mean_is_that_of_the_training_ratios_on_every_row(
+    found: dict, scorer_config: Config
+) -> None:
+    consumer = DatasetConsumer(
+        scorer_config.data_dir, batch_size=1, split="train", columns=["synthenticity"]
+    )
+    mean = consumer.read_all()["synthenticity"].mean()
+    assert found["fitted"] == 36
+    for row in found["rows"]:
+        figures = row["systems"]["predict the mean"]["figures"]
+        assert figures["human_mean"] == pytest.approx(mean)
 
 
-def test_a_scorer_without_token_head_has_no_token_figures(data: dict) -> None:
-    figures = Predictions(np.zeros(len(data["synthenticity"])), None).metrics(data)
-    assert not [name for name in figures if name.startswith("token")]
+def test_tokens_and_documents_are_judged_too(found: dict) -> None:
+    figures = found["rows"][1]["systems"][SCORER]["figures"]
+    assert {"token_auroc_filled_within", "token_ece", "span_f1", "document_auroc"} < set(figures)
+    assert {"human_alarms_at_5", "detected_at_1", "by_ratio", "spearman"} < set(figures)
+
+
+def test_data_of_another_tokenizer_are_refused(
+    scorer_path: Path, scorer_config: Config, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(scorer_config.data_dir, other)
+    path = other / "tokenizer" / "tokenizer.json"
+    path.write_text(path.read_text(encoding="utf-8").replace('"a"', '"~"'), encoding="utf-8")
+    with pytest.raises(CompatibilityError, match=r"other: its tokenizer .* is not that of"):
+        evaluate([scorer_path], [Path(scorer_config.data_dir), other])
+
+
+def test_without_human_text_in_val_there_is_no_threshold(
+    scorer_path: Path, scorer_config: Config, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(
+        scorer_config, untouched_share=0.0, data_dir=str(tmp_path / "touched")
+    )
+    prepare(config, files=2)
+    with pytest.raises(CorpusError, match="holds no untouched sequences"):
+        evaluate([scorer_path], [tmp_path / "touched"])
+
+
+def test_the_command_prints_a_table_and_writes_what_it_found(
+    scorer_path: Path, scorer_config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["evaluate", str(scorer_path), scorer_config.data_dir]
+    assert cli.run([*command, "--out", str(tmp_path / "found.json")]) == cli.GOOD
+    shown = capsys.readouterr()
+    assert "character n-gram ridge" in shown.out and "judging" in shown.err
+    written = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
+    assert cli.run([*command, "--json"]) == cli.GOOD
+    assert json.loads(capsys.readouterr().out) == written
+
+
+@pytest.mark.parametrize(
+    ("which", "said"),
+    [("nowhere", "nowhere: holds no trained scorer"), ("data", "no tokenizer can be loaded")],
+)
+def test_what_cannot_be_judged_is_one_line(
+    which: str,
+    said: str,
+    scorer_path: Path,
+    scorer_config: Config,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = "nowhere" if which == "nowhere" else str(scorer_path)
+    data = scorer_config.data_dir if which == "nowhere" else "no/such/data"
+    assert cli.run(["evaluate", run, data]) == cli.USER_ERROR
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1

@@ -34,8 +34,8 @@ Overrides = Annotated[str, Parameter(help="Any setting, for example --batch_size
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
 
 
-def console_for(*, stderr: bool = False) -> "Console":
-    """Return a console on standard output, or error."""
+def console_for(*, stderr: bool = False, least_width: int = 0) -> "Console":
+    """Return a console on standard output, or error, at least so wide: longer lines wrap."""
     from rich.console import Console
 
     class Pipe(Console):
@@ -44,7 +44,9 @@ def console_for(*, stderr: bool = False) -> "Console":
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError
 
-    return Pipe(stderr=stderr, highlight=False, soft_wrap=True)
+    console = Pipe(stderr=stderr, highlight=False, soft_wrap=True)
+    console.width = max(console.width, least_width)
+    return console
 
 
 @contextmanager

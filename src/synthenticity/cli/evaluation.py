@@ -1,12 +1,59 @@
-"""The commands that say how good a scorer can be: limit."""
+"""The commands that say how good a scorer is, and how good one can be: evaluate, limit."""
 
 import json
+from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from synthenticity.cli.app import GOOD, Json, app, console_for, quiet_libraries, read_ratio
 from synthenticity.errors import ConfigError
+
+
+@app.command
+def evaluate(
+    run: Annotated[Path, Parameter(help="The --out_dir of a sequence_scorer run.")],
+    data: Annotated[
+        list[Path],
+        Parameter(
+            help="Data sets: first the one that it was trained on, then others to judge it by.",
+            consume_multiple=True,
+        ),
+    ],
+    *,
+    seeds: Annotated[
+        list[Path] | None,
+        Parameter(help="Runs that differ from RUN in their seed alone.", consume_multiple=True),
+    ] = None,
+    mlm: Annotated[
+        str | None, Parameter(help="A masked language model, for baselines of its likelihoods.")
+    ] = None,
+    out: Annotated[Path | None, Parameter(help="Write the result there, as JSON.")] = None,
+    as_json: Json = False,
+) -> int:
+    """Put a scorer beside honest baselines, on the test split of each data set."""
+    console = console_for(stderr=True)
+    with quiet_libraries():
+        from synthenticity.durable import write_whole
+        from synthenticity.evaluation.evaluate import evaluate as run_evaluate
+
+        found = run_evaluate(
+            [run, *(seeds or [])],
+            data,
+            mlm=mlm,
+            on_message=lambda text: console.print(text, markup=False),
+        ).to_json()
+        if out is not None:
+            write_whole(out, json.dumps(found, indent=1).encode())
+    if as_json:
+        print(json.dumps(found))
+        return GOOD
+    from synthenticity.display import EVALUATION_WIDTH, evaluation_table
+
+    wide = console_for(least_width=EVALUATION_WIDTH)
+    for row in found["rows"]:
+        wide.print(evaluation_table(row))
+    return GOOD
 
 
 @app.command
