@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import record
 
-from synthenticity.evaluation.predictions import texts_of
+from synthenticity.evaluation.sequences import sequences_of
 from synthenticity.scoring.scorer import Score, Scorer
 from synthenticity.stream.dataset_consumer import DatasetConsumer
 
@@ -50,7 +50,7 @@ def main() -> None:
         said: list[list[Score]] = []
         for dtype in ("float32", "bfloat16"):
             scorer = Scorer.from_pretrained(folder / run, dtype=dtype)
-            said.append(scorer.score(texts_of(data, scorer.tokenizer)))
+            said.append(scorer.score(sequences_of(data, scorer.tokenizer).texts))
         exact, fast = (np.array([score.synthenticity for score in scores]) for scores in said)
         rows.append(compared(f"{run}: synthenticity", exact, fast))
         errors = [np.abs(values - data["synthenticity"]).mean() for values in (exact, fast)]

@@ -67,13 +67,21 @@ def token_metrics(
     for name, labels in {"filled": (1, 2), "replaced": (2,)}.items():
         positive = np.isin(token_labels, labels)
         figures[f"token_auroc_{name}"] = auroc(probabilities[counted], positive[counted])
-        within = [
-            auroc(p[c], y[c])
-            for p, y, c in zip(probabilities, positive, counted, strict=True)
-            if y[c].any() and not y[c].all()
-        ]
-        figures[f"token_auroc_{name}_within"] = float(np.mean(within)) if within else float("nan")
+        within = aurocs_within(probabilities, positive, counted)
+        known = within[~np.isnan(within)]
+        figures[f"token_auroc_{name}_within"] = float(known.mean()) if len(known) else float("nan")
     return figures
+
+
+def aurocs_within(
+    scores: NDArray[np.floating], positive: NDArray[np.bool_], counted: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Return the AUROC within each document `[documents]`; NaN where a class is empty.
+
+    All arguments are `[documents, length]`.
+    """
+    rows = zip(scores, positive, counted, strict=True)
+    return np.array([auroc(own[some], right[some]) for own, right, some in rows])
 
 
 def finite(figures: Mapping[str, float]) -> dict[str, float]:

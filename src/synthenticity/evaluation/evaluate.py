@@ -35,7 +35,7 @@ from synthenticity.evaluation.figures import (
 )
 from synthenticity.evaluation.predictions import Predictions, predict
 from synthenticity.evaluation.sequences import COLUMNS, Sequences, sequences_of
-from synthenticity.metrics import auroc, finite
+from synthenticity.metrics import aurocs_within, finite
 from synthenticity.stream.batch_queue import BatchQueue
 from synthenticity.stream.dataset_consumer import DatasetConsumer
 from synthenticity.synthesis.checkpoints import load_mlm
@@ -246,12 +246,9 @@ def _within(
     test: Sequences, partly: NDArray[np.int64], runs: Said
 ) -> dict[str, NDArray[np.float64]]:
     """Return the token AUROC of each partly filled sequence, the mean of the runs'."""
-    labels, counted = test.columns["token_labels"], test.counted
+    filled, counted = test.columns["token_labels"][partly] > 0, test.counted[partly]
     found = [
-        [
-            auroc(said.tokens[row][counted[row]], labels[row][counted[row]] > 0)
-            for row in partly.tolist()
-        ]
+        aurocs_within(said.tokens[partly], filled, counted)
         for said in runs
         if said.tokens is not None
     ]
