@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from transformers.utils import ModelOutput
 
 from synthenticity.config import Config
 from synthenticity.evaluation.predictions import Predictions, predict
@@ -36,5 +37,25 @@ def test_a_perfect_scorer_has_perfect_figures(data: dict) -> None:
 
 
 def test_a_scorer_without_token_head_has_no_token_figures(data: dict) -> None:
-    figures = Predictions(np.zeros(len(data["synthenticity"])), None).metrics(data)
+    figures = Predictions(np.zeros(len(data["synthenticity"]))).metrics(data)
     assert not [name for name in figures if name.startswith("token")]
+
+
+class _Sure(torch.nn.Module):
+    """Says one half of everything, and is sure within a tenth."""
+
+    device = torch.device("cpu")
+
+    def forward(self, input_ids: torch.Tensor) -> ModelOutput:
+        half = torch.full((len(input_ids),), 0.5)
+        return ModelOutput(synthenticity=half, low=half - 0.1, high=half + 0.1)
+
+
+def test_intervals_are_taken_from_a_scorer_that_has_them(
+    data: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("synthenticity.evaluation.predictions.fast_scorer", lambda model, *_: model)
+    said = predict(_Sure(), data, batch_size=7)
+    assert said.tokens is None
+    assert said.low == pytest.approx(said.ratios - 0.1)
+    assert said.high == pytest.approx(said.ratios + 0.1)

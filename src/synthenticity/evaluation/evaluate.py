@@ -28,6 +28,7 @@ from synthenticity.evaluation.figures import (
     boundary_figures,
     document_figures,
     figures_by,
+    interval_figures,
     ratio_figures,
     span_figures,
     threshold_at,
@@ -110,7 +111,7 @@ def evaluate(
     def say(sequences: Sequences) -> dict[str, Said]:
         own: dict[str, Said] = {SCORER: [predict(each, sequences.columns) for each in scorers]}
         guesses = {name: each.predict(sequences) for name, each in baselines.items()}
-        return own | {name: [Predictions(guess, None)] for name, guess in guesses.items()}
+        return own | {name: [Predictions(guess)] for name, guess in guesses.items()}
 
     thresholds = _thresholds(data[0], reading.read(data[0], "val"), say)
     rows = []
@@ -235,11 +236,27 @@ def _figures(
     figures: dict[str, Any] = finite(ratio_figures(ratios, true))
     figures["by_ratio"] = figures_by(RATIO_EDGES, true, ratios, true)
     figures |= document_figures(said.ratios, test.ratios, thresholds)
+    figures |= _interval_figures(test, said)
     if said.tokens is not None:
         tokens, labels = said.tokens[partly], test.columns["token_labels"][partly]
         figures |= finite(token_figures(tokens, labels) | span_figures(tokens, labels))
         figures |= boundary_figures(tokens, labels)
     return figures
+
+
+def _interval_figures(test: Sequences, said: Predictions) -> dict[str, float]:
+    """Return how often the truth lies in the intervals, of what is partly filled and of humans'."""
+    if said.low is None or said.high is None:
+        return {}
+    kinds = {"": (test.ratios > 0) & (test.ratios < 1), "human_": test.ratios == 0}
+    return {
+        f"{kind}interval_{name}": value
+        for kind, some in kinds.items()
+        if some.any()
+        for name, value in interval_figures(
+            said.low[some], said.high[some], test.ratios[some]
+        ).items()
+    }
 
 
 def _within(

@@ -12,13 +12,25 @@ from synthenticity.stream.batch_file import Columns
 from synthenticity.training.model import SequenceScorer
 from synthenticity.training.objective import tensor_batches
 
+Floats = NDArray[np.float64]
+
 
 @dataclass(frozen=True)
 class Predictions:
-    """A scorer's values for labelled sequences: ratios `[rows]`, token probabilities or None."""
+    """What is said of labelled sequences.
 
-    ratios: NDArray[np.float64]
-    tokens: NDArray[np.float32] | None
+    Attributes:
+        ratios: the synthenticity of each, `[rows]`.
+        tokens: probability of each token, `[rows, length]`; None without them.
+        low: lower end of the 90 % interval of each ratio, `[rows]`; None without one.
+        high: its upper end.
+
+    """
+
+    ratios: Floats
+    tokens: NDArray[np.floating] | None = None
+    low: Floats | None = None
+    high: Floats | None = None
 
     def metrics(self, data: Columns) -> dict[str, float]:
         """Return the figures against the truth of `data`."""
@@ -31,11 +43,19 @@ class Predictions:
 @torch.inference_mode()
 def predict(model: SequenceScorer, data: Columns, *, batch_size: int = 64) -> Predictions:
     """Score the sequences `input_ids` `[rows, length]` as they are."""
-    ratios, tokens = [], []
+    found: dict[str, list[torch.Tensor]] = {}
     fast = fast_scorer(model, model.device, torch.float32)
     for batch in tensor_batches(data, ["input_ids"], batch_size, model.device):
         output = fast(batch["input_ids"])
-        ratios.append(output.synthenticity.double().cpu().numpy())
-        if output.token_logits is not None:
-            tokens.append(output.token_logits.sigmoid().cpu().numpy())
-    return Predictions(np.concatenate(ratios), np.concatenate(tokens) if tokens else None)
+        for name in ("synthenticity", "token_logits", "low", "high"):
+            value = output.get(name)  # None where the scorer has no such head
+            if value is not None:
+                found.setdefault(name, []).append(value.cpu())
+    whole = {name: torch.cat(parts) for name, parts in found.items()}
+    ratios, low, high = (
+        whole[name].double().numpy() if name in whole else None
+        for name in ("synthenticity", "low", "high")
+    )
+    assert ratios is not None
+    tokens = whole["token_logits"].sigmoid().numpy() if "token_logits" in whole else None
+    return Predictions(ratios, tokens, low, high)
