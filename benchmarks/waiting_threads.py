@@ -18,7 +18,7 @@ import sys, time
 import torch
 from synthenticity.config import Config
 from synthenticity.text.tokenization import build_character_tokenizer
-from synthenticity.training.loss import scorer_loss
+from synthenticity.training.loss import ScorerLoss
 from synthenticity.training.model import build_scorer
 
 tokenizer = build_character_tokenizer([map(chr, range(32, 110))], block_size=257)
@@ -34,7 +34,7 @@ while steps < 0 or step < steps + 5:
     if step == 5:
         start = time.perf_counter()
     optimizer.zero_grad()
-    scorer_loss(scorer(ids), torch.rand(8), labels, mse_weight=10.0).backward()
+    ScorerLoss()(scorer(ids), torch.rand(8), labels).backward()
     optimizer.step()
     step += 1
 print((time.perf_counter() - start) / steps)

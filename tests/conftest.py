@@ -77,6 +77,8 @@ def tiny(corpus_folder: Path) -> Config:
         hidden_size=32,
         attention_heads=2,
         intermediate_size=48,
+        ngram_bits=6,
+        ngram_width=2,
         dtype="float32",  # the same figures on machines that multiply bfloat16
         learning_rate=3e-3,
         warmup_iters=1,

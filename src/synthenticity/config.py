@@ -29,6 +29,7 @@ from synthenticity.settings import (
 SAFETENSORS = "safetensors"
 RUNTIMES = ("torch", "openvino", "onnx")
 MODEL_MODES = ("language_model", "sequence_scorer")
+RATIO_LOSSES = ("absolute", "squared", "cross_entropy")
 AUTO = "auto"
 
 
@@ -208,7 +209,7 @@ Write the smaller number first.
     head: str = setting(
         "model",
         "token",
-        "`token`: token head corrected by [CLS]; `cls`: the plan's [CLS] + sigmoid + MSE",
+        "`token`: token head corrected by [CLS]; `cls`: the plan's [CLS] + sigmoid",
         choices=("token", "cls"),
     )
     layers: int = setting("model", 3, "encoder layers, from scratch")
@@ -219,6 +220,12 @@ Write the smaller number first.
         "model", 8, "all layers but the last see this many tokens around each; 0: all see all"
     )
     dropout: float = setting("model", 0.0, "dropout, from scratch")
+    ngram_sizes: tuple[int, ...] = setting(
+        "model", (2, 3, 4, 5), "scorer: n-grams of tokens that the encoder is given, too"
+    )
+    ngram_bits: int = setting("model", 15, "each size of n-gram has 2^bits places in a table")
+    ngram_width: int = setting("model", 16, "numbers that each of them holds")
+    ngram_dropout: float = setting("model", 0.0, "share of the n-grams that training leaves out")
 
     # The training.
     learning_rate: float = setting("training", 1e-3, "peak learning rate (AdamW)")
@@ -240,7 +247,15 @@ Write the smaller number first.
     dataloader_num_workers: int = setting(
         "training", 0, "processes that read batches ahead; 0: training reads by itself"
     )
-    mse_weight: float = setting("training", 10.0, "token head: weight of the MSE of the ratio")
+    ratio_loss: str = setting(
+        "training",
+        "absolute",
+        "of the scorer's ratio: |error|, error squared, or cross-entropy",
+        choices=RATIO_LOSSES,
+    )
+    ratio_weight: float = setting(
+        "training", 2.0, "token head: its weight against the tokens' cross-entropy"
+    )
     freeze_transformer: bool = setting("training", False, "start with the encoder frozen")
     unfreeze_at_iteration: int = setting("training", 0, "then thaw it here; 0 means never")
     unfreeze_lr_multiplier: float = setting(
@@ -284,6 +299,11 @@ Write the smaller number first.
             problems.append(
                 f"hidden_size: {self.hidden_size} is no multiple of twice attention_heads "
                 f"({self.attention_heads}), as rotary positions need."
+            )
+        if any(size < 2 for size in self.ngram_sizes):
+            problems.append(
+                f"ngram_sizes: {list(self.ngram_sizes)} holds less than 2; single tokens are read "
+                "anyway. Give sizes of 2 and more, or [] for none."
             )
         if self.unfreeze_at_iteration and not self.freeze_transformer:
             problems.append(
@@ -363,6 +383,9 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "attention_window": NOT_NEGATIVE,
     "intermediate_size": POSITIVE,
     "dropout": (0.0, 0.9),
+    "ngram_bits": (1, 24),
+    "ngram_width": POSITIVE,
+    "ngram_dropout": (0.0, 0.9),
     "learning_rate": NOT_NEGATIVE,
     "warmup_iters": NOT_NEGATIVE,
     "max_iters": POSITIVE,
@@ -372,7 +395,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "max_grad_norm": NOT_NEGATIVE,
     "gradient_accumulation_steps": POSITIVE,
     "dataloader_num_workers": NOT_NEGATIVE,
-    "mse_weight": NOT_NEGATIVE,
+    "ratio_weight": NOT_NEGATIVE,
     "unfreeze_at_iteration": NOT_NEGATIVE,
     "unfreeze_lr_multiplier": NOT_NEGATIVE,
     "feature_cache_gb": NOT_NEGATIVE,

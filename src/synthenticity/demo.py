@@ -118,6 +118,8 @@ def demo_stages(out: Path, budget: Budget) -> _Stages:
     plan = dataclasses.replace(
         scorer,
         head="cls",
+        ngram_sizes=(),
+        ratio_loss="squared",
         learning_rate=1e-4,
         freeze_transformer=True,
         unfreeze_at_iteration=budget.plan_iters // 4,

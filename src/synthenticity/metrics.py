@@ -35,6 +35,19 @@ def ratio_metrics(predicted: NDArray[np.floating], true: NDArray[np.floating]) -
     }
 
 
+def conformal_margin(beyond: NDArray[np.floating], share: float) -> float:
+    """Return by how much intervals must grow to hold that share of exchangeable cases.
+
+    `beyond` `[cases]` says how far the truth lies outside of each interval, negative within.
+
+    >>> conformal_margin(np.array([-0.1, 0.0, 0.05, 0.3]), 0.5)
+    0.05
+    """
+    cases = len(beyond)
+    place = min(int(np.ceil((cases + 1) * share)), cases)
+    return float(np.sort(beyond)[place - 1])
+
+
 def auroc(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> float:
     """Return the area under the ROC curve, ties counted half; NaN if one class is empty.
 

@@ -60,6 +60,7 @@ def same(one: Score, other: Score) -> bool:
     return (
         one.text == other.text
         and one.synthenticity == other.synthenticity
+        and one.interval == other.interval
         and np.array_equal(one.probabilities, other.probabilities)
         and np.array_equal(one.offsets, other.offsets)
     )
@@ -181,12 +182,25 @@ def word_scorer(tokenizer: Any, head: str = "token") -> SequenceScorer:
     return SequenceScorer(config)
 
 
+def test_the_interval_is_the_models_own(scorer: Scorer) -> None:
+    text = text_of(32)
+    ids = scorer.tokenizer(text, return_tensors="pt", add_special_tokens=False)["input_ids"]
+    cls = torch.tensor([[scorer.tokenizer.cls_token_id]])
+    with torch.no_grad():
+        said = scorer.model(torch.cat([cls, ids], dim=1))
+    low, high = scorer.score(text).interval
+    assert (low, high) == pytest.approx((said.low.item(), said.high.item()), abs=1e-5)
+    assert 0 <= low <= scorer.score(text).synthenticity <= high <= 1
+
+
 def test_a_long_text_is_the_mean_of_its_windows_by_what_they_count(scorer: Scorer) -> None:
     text = text_of(48)  # windows 0-32 and 16-48, which count 24 characters each
     parts = [scorer.score(text[:32]), scorer.score(text[16:])]
     whole = scorer.score(text)
     expected = (parts[0].synthenticity + parts[1].synthenticity) / 2
     assert whole.synthenticity == pytest.approx(expected, abs=1e-6)
+    ends = np.mean([part.interval for part in parts], axis=0)
+    assert whole.interval == pytest.approx(ends, abs=1e-6)
     joined = np.concatenate([parts[0].probabilities[:24], parts[1].probabilities[8:]])
     assert np.allclose(whole.probabilities, joined, atol=1e-5)
 

@@ -7,7 +7,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from synthenticity.config import Config
-from synthenticity.training.loss import LossModifiers, masked_lm_loss, scorer_loss
+from synthenticity.training.loss import (
+    LossModifiers,
+    ScorerLoss,
+    interval_loss,
+    masked_lm_loss,
+    pinball,
+)
 from synthenticity.training.model import ScorerOutput
 
 VOCABULARY = 7
@@ -75,14 +81,46 @@ def scored(*, tokens: bool) -> tuple[ScorerOutput, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     labels = torch.tensor([[-100, 0, 1, 2, 3], [-100, 0, 0, 2, -100]])
     logits = torch.randn(2, 5, generator=generator) if tokens else None
-    output = ScorerOutput(synthenticity=torch.tensor([0.3, 0.9]), token_logits=logits)
+    said = torch.tensor([0.3, 0.9])
+    output = ScorerOutput(
+        synthenticity=said,
+        logit=said.logit(),
+        token_logits=logits,
+        interval_logits=torch.zeros(2, 2),
+    )
     return output, torch.tensor([0.5, 0.25]), labels
 
 
-def test_the_plans_head_is_trained_on_the_squared_error_alone() -> None:
-    output, ratios, labels = scored(tokens=False)
-    loss = scorer_loss(output, ratios, labels, mse_weight=10.0)
-    assert loss.item() == pytest.approx((0.2**2 + 0.65**2) / 2)
+REACH = math.log(2)
+"""How far an interval of logit 0 reaches to each side."""
+INTERVAL = (
+    (0.05 * (0.5 - 0.3 + REACH) + 0.05 * (0.25 - 0.9 + REACH)) / 2  # the truth above both lows
+    + (0.05 * (0.3 + REACH - 0.5) + 0.05 * (0.9 + REACH - 0.25)) / 2  # and below both highs
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("squared", (0.2**2 + 0.65**2) / 2),
+        ("absolute", (0.2 + 0.65) / 2),
+        (
+            "cross_entropy",
+            -(
+                0.5 * math.log(0.3)
+                + 0.5 * math.log(0.7)
+                + 0.25 * math.log(0.9)
+                + 0.75 * math.log(0.1)
+            )
+            / 2,
+        ),
+    ],
+)
+def test_the_plans_head_is_trained_on_the_ratio_and_its_interval_alone(
+    kind: str, expected: float
+) -> None:
+    loss = ScorerLoss(kind, weight=10.0)(*scored(tokens=False))
+    assert loss.item() == pytest.approx(expected + INTERVAL, rel=1e-5)
 
 
 def test_the_token_head_is_trained_on_original_against_filled_and_on_the_ratio() -> None:
@@ -92,14 +130,29 @@ def test_the_token_head_is_trained_on_original_against_filled_and_on_the_ratio()
         F.binary_cross_entropy_with_logits(output.token_logits[row, column], torch.tensor(truth))
         for row, column, truth in rows
     ]
-    expected = torch.stack(each).mean() + 3.0 * (0.2**2 + 0.65**2) / 2
-    found = scorer_loss(output, ratios, labels, mse_weight=3.0)
+    expected = torch.stack(each).mean() + 3.0 * (0.2**2 + 0.65**2) / 2 + INTERVAL
+    found = ScorerLoss("squared", 3.0)(output, ratios, labels)
     assert found.item() == pytest.approx(expected.item())
 
 
 @pytest.mark.parametrize("place", [(0, 0), (0, 4), (1, 4)])
 def test_tokens_not_counted_and_random_ones_do_not_count(place: tuple[int, int]) -> None:
     output, ratios, labels = scored(tokens=True)
-    before = scorer_loss(output, ratios, labels, mse_weight=3.0)
+    before = ScorerLoss()(output, ratios, labels)
     output.token_logits[place] = 40.0
-    assert scorer_loss(output, ratios, labels, mse_weight=3.0).item() == before.item()
+    assert ScorerLoss()(output, ratios, labels).item() == before.item()
+
+
+def test_an_interval_moves_itself_and_never_the_ratio() -> None:
+    logit = torch.zeros(2, requires_grad=True)
+    reach = torch.zeros(2, 2, requires_grad=True)
+    output = ScorerOutput(synthenticity=logit.sigmoid(), logit=logit, interval_logits=reach)
+    interval_loss(output, torch.tensor([0.5, 0.25])).backward()
+    assert logit.grad is None and (reach.grad > 0).all()  # both are too wide for these
+
+
+def test_the_pinball_loss_is_least_at_the_quantile() -> None:
+    truth = torch.linspace(0, 1, 1001)
+    places = torch.linspace(0, 1, 101)
+    losses = torch.stack([pinball(truth - place, 0.05) for place in places])
+    assert places[losses.argmin()].item() == pytest.approx(0.05, abs=0.011)

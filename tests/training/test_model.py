@@ -45,6 +45,11 @@ def sequences(tokenizer: Any, rows: int = 3) -> torch.Tensor:
     return ids
 
 
+def say_something(scorer: SequenceScorer) -> None:
+    """Give the n-grams a voice, which training would give them."""
+    torch.nn.init.normal_(scorer.ngrams.projection.weight, generator=torch.manual_seed(3))
+
+
 def test_an_untrained_cls_head_leaves_the_mean_of_the_tokens(
     scorer: SequenceScorer, tokenizer: Any
 ) -> None:
@@ -70,6 +75,7 @@ def test_padding_changes_nothing_and_visible_tokens_something(
     ids = sequences(tokenizer)
     padding = torch.full((len(ids), 8), tokenizer.pad_token_id)
     longer = torch.cat([ids, padding], dim=1)
+    say_something(scorer)
     visible = (torch.arange(longer.shape[1]) < LENGTH).long().expand(len(ids), -1)
     alone, padded = scorer(ids), scorer(longer, visible)
     assert torch.allclose(alone.synthenticity, padded.synthenticity, atol=1e-5)
@@ -116,9 +122,36 @@ def test_a_language_models_loss_does_not_depend_on_padding(mlm_path: Path, token
 
 def test_the_encoder_starts_as_the_mlms(scorer: SequenceScorer, mlm_path: Path) -> None:
     theirs = load_mlm(mlm_path).base_model.state_dict()
+    assert len(theirs) > 10
+    words = scorer.ngrams.words
+    scorer.encoder.set_input_embeddings(words)
     ours = scorer.encoder.state_dict()
-    assert set(ours) == set(theirs) and len(ours) > 10
+    assert set(ours) == set(theirs)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_untrained_ngrams_leave_the_encoder_as_it_was(
+    scorer: SequenceScorer, scorer_config: Config, tokenizer: Any
+) -> None:
+    plain = build_scorer(dataclasses.replace(scorer_config, ngram_sizes=()), tokenizer).eval()
+    plain.token_head.load_state_dict(scorer.token_head.state_dict())
+    ids = sequences(tokenizer)
+    assert plain.ngrams is None
+    assert torch.equal(plain(ids).token_logits, scorer(ids).token_logits)
+
+
+def test_a_new_interval_reaches_as_far_to_both_sides_and_a_margin_widens_it(
+    scorer: SequenceScorer, tokenizer: Any
+) -> None:
+    ids = sequences(tokenizer)
+    said = scorer(ids)
+    assert (said.low < said.synthenticity).all() and (said.synthenticity < said.high).all()
+    scorer.config.interval_margin = 0.1
+    wider = scorer(ids)
+    assert torch.allclose(said.low - wider.low, torch.tensor(0.1))
+    scorer.config.interval_margin = 5.0
+    all_of_it = scorer(ids)
+    assert all_of_it.low.tolist() == [0.0] * 3 and all_of_it.high.tolist() == [1.0] * 3
 
 
 def test_the_plans_head_is_cls_and_nothing_else(scorer_config: Config, tokenizer: Any) -> None:

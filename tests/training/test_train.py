@@ -36,7 +36,7 @@ from synthenticity.training.checkpoint_files import (
     newest_checkpoint,
     remove_old_checkpoints,
 )
-from synthenticity.training.loss import LossModifiers
+from synthenticity.training.loss import LossModifiers, ScorerLoss
 from synthenticity.training.model import build_language_model, build_scorer, load_scorer
 from synthenticity.training.objective import LanguageModelObjective, ScorerObjective
 from synthenticity.training.train import train
@@ -170,11 +170,26 @@ def test_what_is_watched_is_the_val_set_and_nothing_else(
         max_files=scorer_config.val_files,
         columns=ScorerObjective.columns,
     ).read_all()
-    objective = ScorerObjective(mse_weight=scorer_config.mse_weight, target="synthenticity")
+    objective = ScorerObjective(
+        ScorerLoss(scorer_config.ratio_loss, scorer_config.ratio_weight), target="synthenticity"
+    )
     figures = objective.evaluate(load_scorer(scorer_path), val, 8)
     said = json.loads((scorer_path / "metrics.json").read_text(encoding="utf-8"))["eval"]
     for name in ("mae", "loss", "token_auroc_filled"):
         assert said[name] == pytest.approx(figures[name], rel=1e-4)
+
+
+def test_intervals_hold_what_they_promise_of_the_val_set(
+    scorer_path: Path, scorer_config: Config
+) -> None:
+    val = DatasetConsumer(
+        scorer_config.data_dir, batch_size=1, split="val", columns=ScorerObjective.columns
+    ).read_all()
+    with torch.no_grad():
+        said = load_scorer(scorer_path)(torch.from_numpy(val["input_ids"].astype(np.int64)))
+    true = val["targets"]
+    inside = (said.low.numpy() - 1e-6 <= true) & (true <= said.high.numpy() + 1e-6)
+    assert inside.sum() == np.ceil(0.9 * (len(true) + 1))
 
 
 def test_the_last_weights_are_evaluated_wherever_the_interval_ends(
@@ -518,7 +533,7 @@ def test_the_objective_of_the_scorer_watches_the_synthenticity_itself(
         scorer_config.data_dir, batch_size=1, split="val", columns=ScorerObjective.columns
     ).read_all()
     model = build_scorer(scorer_config, tokenizer).eval()
-    figures = ScorerObjective(mse_weight=1.0, target="synthenticity").evaluate(model, data, 5)
+    figures = ScorerObjective(ScorerLoss(), target="synthenticity").evaluate(model, data, 5)
     with torch.no_grad():
         said = model(torch.from_numpy(data["input_ids"].astype(np.int64))).synthenticity.numpy()
     assert figures["mae"] == pytest.approx(np.abs(said - data["targets"]).mean(), rel=1e-5)

@@ -113,9 +113,10 @@ def score(
     console = console_for()
     console.print(heat_text(result.text, result.offsets, result.probabilities))
     console.print()
+    low, high = result.interval
     console.print(
-        f"synthenticity [bold]{result.synthenticity:.3f}[/bold]: about "
-        f"{result.synthenticity:.0%} of {len(result.offsets)} tokens look machine-written"
+        f"synthenticity [bold]{result.synthenticity:.3f}[/bold] (90 %: {low:.2f} to {high:.2f}): "
+        f"about {result.synthenticity:.0%} of {len(result.offsets)} tokens look machine-written"
     )
     if result.probabilities is not None:
         console.print(heat_legend())

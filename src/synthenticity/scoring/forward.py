@@ -7,6 +7,7 @@ left after the model is done by numpy: PyTorch rounds the last elements of a vec
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,23 @@ def plan_batches(
             yield members[start : start + rows], width
 
 
+@dataclass(frozen=True)
+class WindowScores:
+    """What a scorer says of windows.
+
+    Attributes:
+        ratios: the synthenticity of each, `[windows]`.
+        intervals: in which the truth lies as often as the scorer's interval promises,
+            `[windows, 2]`.
+        probabilities: of each token of all texts `[tokens]`; None without a token head.
+
+    """
+
+    ratios: NDArray[np.float64]
+    intervals: NDArray[np.float64]
+    probabilities: NDArray[np.float64] | None
+
+
 @torch.inference_mode()
 def score_windows(
     model: SequenceScorer,
@@ -64,15 +82,14 @@ def score_windows(
     ids: NDArray[np.int64],
     bounds: NDArray[np.int64],
     batch_tokens: int,
-) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-    """Return the synthenticity of each window `[windows]`, and each token's probability `[tokens]`.
+) -> WindowScores:
+    """Return the synthenticity of each window, its interval, and each token's probability.
 
     `ids` `[tokens]` are those of all texts, one after the other. `bounds` `[windows, 4]` says
-    where in them a window starts and ends, and where the tokens that it counts do. There are no
-    probabilities without a token head.
+    where in them a window starts and ends, and where the tokens that it counts do.
     """
     starts, ends, own_starts, own_ends = bounds.T[:, :, None]
-    ratios = np.empty(len(bounds))
+    ratios, intervals = np.empty(len(bounds)), np.empty((len(bounds), 2))
     probabilities = None if model.token_head is None else np.empty(len(ids))
     lengths = 1 + bounds[:, 1] - bounds[:, 0]
     for rows, width in plan_batches(lengths, model.config.block_size, batch_tokens):
@@ -85,10 +102,11 @@ def score_windows(
             torch.as_tensor(visible.astype(np.int64), device=model.device),
         )
         ratios[rows], of_tokens = _join_heads(output)
+        intervals[rows] = _intervals(output, ratios[rows], model.config.interval_margin)
         if probabilities is not None:
             owned = (places >= own_starts[rows]) & (places < own_ends[rows])
             probabilities[places[owned]] = of_tokens[owned]
-    return ratios, probabilities
+    return WindowScores(ratios, intervals, probabilities)
 
 
 def _join_heads(output: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -105,6 +123,14 @@ def _join_heads(output: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     mean = (probability * counted).sum(axis=1) / np.maximum(counted.sum(axis=1), 1)
     mean = mean.clip(MEAN_MARGIN, 1 - MEAN_MARGIN)
     return _sigmoid(logit + np.log(mean / (1 - mean))), probability
+
+
+def _intervals(output: Any, ratios: NDArray[np.float64], margin: float) -> NDArray[np.float64]:
+    """Return the interval of each row, `[rows, 2]`, as `SequenceScorer.forward` does."""
+    logits = output.interval_logits.cpu().numpy().astype(np.float64)
+    reach = np.logaddexp(0, logits) + margin
+    ends = ratios[:, None] + reach * [-1, 1]
+    return np.asarray(ends.clip(0, 1))
 
 
 def _sigmoid(logit: NDArray[np.float64]) -> NDArray[np.float64]:

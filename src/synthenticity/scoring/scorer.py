@@ -39,6 +39,8 @@ class Score:
     Attributes:
         text: as it was given.
         synthenticity: estimated share of machine-written tokens, 0 to 1.
+        interval: in which the true share lies for nine of ten texts like those that the scorer was
+            trained on. That of a text of several windows is as wide as if all erred to one side.
         offsets: start and end character of each token, `[tokens, 2]`.
         probabilities: of each token to be machine-written, `[tokens]`; None without token head.
         unknown_share: share of the tokens that the model's tokenizer does not know.
@@ -47,6 +49,7 @@ class Score:
 
     text: str
     synthenticity: float
+    interval: tuple[float, float]
     offsets: NDArray[np.int64]
     probabilities: NDArray[np.float64] | None
     unknown_share: float
@@ -63,6 +66,7 @@ class Score:
             ]
         return {
             "synthenticity": self.synthenticity,
+            "interval": list(self.interval),
             "characters": len(self.text),
             "unknown_share": self.unknown_share,
             "tokens": tokens,
@@ -160,7 +164,7 @@ class Scorer:
             for begin, windows in zip(begins[:-1], plan, strict=True)
             for each in windows
         ]
-        ratios, probabilities = score_windows(
+        scored = score_windows(
             self.model,
             self.tokenizer,
             np.concatenate([ids for ids, _ in encoded]),
@@ -170,14 +174,15 @@ class Scorer:
         seen = 0
         for number, text in enumerate(texts):
             (ids, offsets), windows = encoded[number], plan[number]
-            parts = ratios[seen : seen + len(windows)]
+            some, weights = slice(seen, seen + len(windows)), own_weights(windows)
             seen += len(windows)
             own = None  # a copy below, so that a score that is kept keeps no others
-            if probabilities is not None:
-                own = probabilities[begins[number] : begins[number + 1]].copy()
-            value = float(np.dot(parts, own_weights(windows)))
+            if scored.probabilities is not None:
+                own = scored.probabilities[begins[number] : begins[number + 1]].copy()
+            value = float(np.dot(scored.ratios[some], weights))
+            low, high = np.dot(weights, scored.intervals[some]).tolist()
             unknown = float(np.mean(ids == self.tokenizer.unk_token_id))
-            yield Score(text, value, offsets, own, unknown)
+            yield Score(text, value, (low, high), offsets, own, unknown)
 
     def _encode(self, texts: list[str], first: int) -> tuple[list[Encoded], CorpusError | None]:
         """Encode texts as far as they can be scored; return what is wrong with the next, too.

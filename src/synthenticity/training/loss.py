@@ -12,7 +12,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from synthenticity.config import Config
-from synthenticity.training.model import ScorerOutput
+from synthenticity.training.model import SCORER_INTERVAL, ScorerOutput, interval_bounds
 
 MODIFIERS = ("entropy_modifier", "target_smoothing", "mask_ratio_modifier")
 
@@ -65,27 +65,63 @@ def masked_lm_loss(
     return (losses * weights).sum() / weights.sum().clamp(min=1e-9)
 
 
-def scorer_loss(
-    output: ScorerOutput, synthenticity: Tensor, token_labels: Tensor, *, mse_weight: float
-) -> Tensor:
-    """Return the scorer's loss.
+@dataclass(frozen=True)
+class ScorerLoss:
+    """The scorer's loss: tokens, ratio and interval.
 
-    Without a token head the plan's: MSE of the synthenticity. With one: binary cross-entropy of
-    every counted token (filled or not; random tokens of BERT corruption are neither and left
-    out) plus `mse_weight` times the MSE.
-
-    Args:
-        output: what the scorer said.
-        synthenticity: true ratios `[batch]`.
-        token_labels: `[batch, length]`, see `create_synthetic_text`.
-        mse_weight: of the ratio's error against the tokens'.
+    Attributes:
+        ratio: of the ratio's error: `absolute`, whose best estimate is the median of what may be
+            true, `squared`, whose is the mean, or `cross_entropy` with the ratio as soft target.
+        weight: of the ratio's loss against the tokens'.
 
     """
-    assert output.synthenticity is not None
-    squared = F.mse_loss(output.synthenticity, synthenticity)
-    if output.token_logits is None:
-        return squared
+
+    ratio: str = "absolute"
+    weight: float = 1.0
+
+    def __call__(self, output: ScorerOutput, synthenticity: Tensor, token_labels: Tensor) -> Tensor:
+        """Return the loss of a batch.
+
+        With a token head, that is the binary cross-entropy of every counted token (filled or not;
+        random tokens of BERT corruption are neither and left out) plus the weighted loss of the
+        ratio; without, the ratio's alone. The interval's loss moves the interval and what the
+        [CLS] token knows, never the ratio.
+
+        Args:
+            output: what the scorer said.
+            synthenticity: true ratios `[batch]`.
+            token_labels: `[batch, length]`, see `create_synthetic_text`.
+
+        """
+        loss = self._of_ratio(output, synthenticity)
+        if output.token_logits is not None:
+            loss = self.weight * loss + token_loss(output.token_logits, token_labels)
+        return loss + interval_loss(output, synthenticity)
+
+    def _of_ratio(self, output: ScorerOutput, true: Tensor) -> Tensor:
+        assert output.synthenticity is not None and output.logit is not None
+        if self.ratio == "absolute":
+            return F.l1_loss(output.synthenticity, true)
+        if self.ratio == "squared":
+            return F.mse_loss(output.synthenticity, true)
+        return F.binary_cross_entropy_with_logits(output.logit, true)
+
+
+def token_loss(token_logits: Tensor, token_labels: Tensor) -> Tensor:
+    """Return the binary cross-entropy of the counted tokens; both arrays `[batch, length]`."""
     counted = (token_labels >= 0) & (token_labels <= 2)
     filled = (token_labels >= 1).float()
-    tokens = F.binary_cross_entropy_with_logits(output.token_logits[counted], filled[counted])
-    return tokens + mse_weight * squared
+    return F.binary_cross_entropy_with_logits(token_logits[counted], filled[counted])
+
+
+def interval_loss(output: ScorerOutput, true: Tensor) -> Tensor:
+    """Return the pinball loss of the interval's ends (Koenker and Bassett 1978)."""
+    assert output.synthenticity is not None and output.interval_logits is not None
+    outside = (1 - SCORER_INTERVAL) / 2
+    low, high = interval_bounds(output.synthenticity.detach(), output.interval_logits)
+    return pinball(true - low, outside) + pinball(true - high, 1 - outside)
+
+
+def pinball(above: Tensor, quantile: float) -> Tensor:
+    """Return the mean loss of which a quantile is the best estimate; `above` is truth less it."""
+    return torch.maximum(quantile * above, (quantile - 1) * above).mean()

@@ -11,11 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from synthenticity.metrics import finite, ratio_metrics, token_metrics
+from synthenticity.metrics import conformal_margin, finite, ratio_metrics, token_metrics
 from synthenticity.stream.batch_file import Columns
 from synthenticity.synthesis.masked_head import masked_logits
-from synthenticity.training.loss import LossModifiers, masked_lm_loss, scorer_loss
-from synthenticity.training.model import SequenceScorer, padding_mask
+from synthenticity.training.loss import LossModifiers, ScorerLoss, masked_lm_loss
+from synthenticity.training.model import (
+    SCORER_INTERVAL,
+    SequenceScorer,
+    interval_bounds,
+    padding_mask,
+)
 
 Batch = dict[str, Tensor]
 
@@ -31,6 +36,10 @@ class Objective(Protocol):
 
     def evaluate(self, model: Any, data: Columns, batch_size: int) -> dict[str, float]:
         """Return the figures of the model on a whole fixed set."""
+        ...
+
+    def settle(self, model: Any, data: Columns, batch_size: int) -> None:
+        """Fit what a trained model owes to a fixed set that it was not trained on."""
         ...
 
     def head_modules(self, model: Any) -> Sequence[Any]:
@@ -83,6 +92,9 @@ class LanguageModelObjective:
         loss = nats / max(count, 1)
         return {"loss": loss, "perplexity": float(np.exp(loss)), "accuracy": hits / max(count, 1)}
 
+    def settle(self, model: Any, data: Columns, batch_size: int) -> None:
+        """Leave the model as it is."""
+
     def head_modules(self, model: Any) -> Sequence[Any]:
         """Return everything but the encoder."""
         return [module for module in model.children() if module is not model.base_model]
@@ -93,8 +105,8 @@ class ScorerObjective:
 
     columns = ["input_ids", "targets", "token_labels"]  # noqa: RUF012
 
-    def __init__(self, *, mse_weight: float, target: str) -> None:
-        self.mse_weight = mse_weight
+    def __init__(self, criterion: ScorerLoss, *, target: str) -> None:
+        self.criterion = criterion
         self.target = target
 
     def _synthenticity(self, targets: Any) -> Any:
@@ -102,11 +114,10 @@ class ScorerObjective:
 
     def loss(self, model: SequenceScorer, batch: Batch) -> Tensor:
         """Return the scorer's loss of a batch."""
-        return scorer_loss(
+        return self.criterion(
             model(batch["input_ids"]),
             self._synthenticity(batch["targets"]),
             batch["token_labels"],
-            mse_weight=self.mse_weight,
         )
 
     @torch.no_grad()
@@ -116,7 +127,7 @@ class ScorerObjective:
         for batch in tensor_batches(data, self.columns, batch_size, model.device):
             output = model(batch["input_ids"])
             true = self._synthenticity(batch["targets"])
-            loss = scorer_loss(output, true, batch["token_labels"], mse_weight=self.mse_weight)
+            loss = self.criterion(output, true, batch["token_labels"])
             losses.append(float(loss) * len(true))
             ratios.append(output.synthenticity.cpu().numpy())
             if output.token_logits is not None:
@@ -128,6 +139,26 @@ class ScorerObjective:
             figures |= token_metrics(np.concatenate(tokens), data["token_labels"])
         return finite(figures)
 
+    @torch.no_grad()
+    def settle(self, model: SequenceScorer, data: Columns, batch_size: int) -> None:
+        """Widen the model's intervals so that they hold of `data` what they promise.
+
+        The margin is that of conformalized quantile regression (Romano et al. 2019); it may be
+        negative.
+        """
+        model.eval()
+        true = torch.from_numpy(self._synthenticity(data["targets"]).astype(np.float32))
+        beyond = []
+        for batch in tensor_batches(data, ["input_ids"], batch_size, model.device):
+            output = model(batch["input_ids"])
+            low, high = interval_bounds(output.synthenticity, output.interval_logits)
+            beyond.append(torch.stack([low, high]).cpu())
+        low, high = torch.cat(beyond, dim=1)
+        model.config.interval_margin = conformal_margin(
+            torch.maximum(low - true, true - high).numpy(), SCORER_INTERVAL
+        )
+
     def head_modules(self, model: SequenceScorer) -> Sequence[Any]:
         """Return the heads."""
-        return [module for module in (model.cls_head, model.token_head) if module is not None]
+        heads = (model.cls_head, model.token_head, model.interval_head)
+        return [module for module in heads if module is not None]

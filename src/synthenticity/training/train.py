@@ -41,7 +41,7 @@ from synthenticity.training.checks import (
     check_sizes,
 )
 from synthenticity.training.freezing import Freezing
-from synthenticity.training.loss import MODIFIERS, LossModifiers
+from synthenticity.training.loss import MODIFIERS, LossModifiers, ScorerLoss
 from synthenticity.training.model import (
     ModelMode,
     build_language_model,
@@ -281,7 +281,8 @@ def build_model(
         if config.loss_modifiers_enabled:
             on_message(f"Left out: {', '.join(MODIFIERS)} (they are for language modelling).")
         target = str(meta.task.get("target", "synthenticity"))
-        objective = ScorerObjective(mse_weight=config.mse_weight, target=target)
+        criterion = ScorerLoss(config.ratio_loss, config.ratio_weight)
+        objective = ScorerObjective(criterion, target=target)
         return build_scorer(config, tokenizer), objective
     modifiers = LossModifiers.from_config(config)
     model = build_language_model(config, tokenizer, on_message)
@@ -290,6 +291,8 @@ def build_model(
 
 def _finish(trainer: StreamTrainer, folder: Path) -> TrainResult:
     """Save the model where users look for it, and the history of its figures."""
+    batch_size = trainer.args.per_device_eval_batch_size
+    trainer.objective.settle(trainer.model, trainer.val_data, batch_size)
 
     def write_model() -> None:
         trainer.save_model(str(folder))
