@@ -8,12 +8,14 @@ from sklearn.metrics import average_precision_score, brier_score_loss, f1_score
 from synthenticity.evaluation.figures import (
     boundary_figures,
     document_figures,
+    document_figures_by_length,
     figures_by,
     interval_figures,
     ratio_figures,
     span_figures,
     threshold_at,
     token_figures,
+    within_aurocs,
 )
 
 RNG = np.random.default_rng(0)
@@ -72,6 +74,14 @@ def test_token_figures_are_scikit_learns() -> None:
         assert found[f"token_average_precision_{name}"] == pytest.approx(expected)
 
 
+def test_tokens_are_ranked_within_each_sequence() -> None:
+    said = np.array([[0.9, 0.1, 0.2, 0.8], [0.1, 0.2, 0.3, 0.4], [0.5, 0.6, 0.7, 0.8]])
+    labels = np.array([[-100, 0, 0, 2], [-100, 1, 0, 2], [-100, 0, 0, 0]], dtype=np.int8)
+    found = within_aurocs(said, labels)
+    np.testing.assert_equal(found["token_auroc_filled_within"], [1.0, 0.5, np.nan])
+    np.testing.assert_equal(found["token_auroc_replaced_within"], [1.0, 1.0, np.nan])
+
+
 def test_probabilities_that_come_true_have_no_calibration_error() -> None:
     said = np.repeat([[0.15, 0.85]], 20_000, axis=0)
     labels = np.where(RNG.random(said.shape) < said, 2, 0).astype(np.int8)
@@ -127,3 +137,17 @@ def test_documents_are_detected_from_a_ratio_on() -> None:
 def test_without_human_text_nothing_is_said_of_it() -> None:
     found = document_figures(np.array([0.2, 0.4]), np.array([0.2, 0.4]), {0.05: 0.1})
     assert "document_auroc" not in found and "human_alarms_at_5" not in found
+
+
+def test_longer_texts_are_detected_from_a_smaller_ratio_on() -> None:
+    lengths = np.repeat([40, 256, 3000], 200)
+    true = np.tile(np.repeat([0.0, 0.15, 0.45, 0.95], 50), 3)
+    noise = RNG.uniform(-0.1, 0.1, 600)
+    scores = true + np.where(lengths < 64, 6 * noise, noise)
+    found = document_figures_by_length(lengths, scores, true, {0.01: 0.1})
+    assert [(each["from"], each["to"]) for each in found] == [(0, 64), (256, 512), (1024, None)]
+    assert [each["human_sequences"] for each in found] == [50, 50, 50]
+    assert [each["detection_limit_at_1"] for each in found][1:] == [0.4, 0.4]
+    assert found[0]["detection_limit_at_1"] in (0.9, None)
+    assert found[0]["human_alarms_at_1"] > 0.2 and found[1]["human_alarms_at_1"] == 0
+    assert figures_by((0.0, np.inf), lengths, scores, true)[0]["to"] is None

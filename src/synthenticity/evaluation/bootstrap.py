@@ -2,56 +2,60 @@
 
 The percentile bootstrap over clusters (Davison and Hinkley 1997, 2.4): documents are drawn with
 replacement, each with all its windows. Differences between two scorers are taken within each
-resample, so that what a draw of documents does to both cancels out.
+resample, so that what a draw of documents does to both cancels out. A figure that is a mean over
+windows needs the sums of each document only: 1000 resamples of 8000 windows take milliseconds.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+Floats = NDArray[np.float64]
 TIMES = 1000
 LEVEL = 0.95
 Interval = tuple[float, float]
 
 
-def document_draws(
-    documents: Sequence[str], times: int = TIMES, *, seed: int = 0
-) -> list[NDArray[np.int64]]:
-    """Return the windows of each resample: indices into `documents`, the document of each window.
-
-    >>> [draw.tolist() for draw in document_draws(["a", "b", "b"], 3)]
-    [[1, 2, 1, 2], [1, 2, 0], [0, 0]]
-    """
-    _, owner = np.unique(np.asarray(documents), return_inverse=True)
-    order = np.argsort(owner, kind="stable")
-    windows = np.split(order, np.flatnonzero(np.diff(owner[order])) + 1)
-    rng = np.random.default_rng(seed)
-    drawn = rng.integers(len(windows), size=(times, len(windows)))
-    return [np.concatenate([windows[document] for document in row]) for row in drawn]
-
-
-def intervals(
-    figures: Callable[[NDArray[np.int64]], Mapping[str, float]],
-    draws: Sequence[NDArray[np.int64]],
-    *,
-    level: float = LEVEL,
-) -> dict[str, Interval]:
-    """Return the interval of each figure over the resamples; a figure may be missing in some.
+class Resamples:
+    """Draws of documents.
 
     Args:
-        figures: of the windows with these indices.
-        draws: of `document_draws`.
-        level: share of the resamples that an interval holds.
+        documents: the document of each window.
+        times: how many draws.
+        seed: of the draws.
+
+    Attributes:
+        owner: number of the document of each window, `[windows]`.
+        weights: how often each draw holds each document, `[times, documents]`.
 
     """
-    values: dict[str, list[float]] = {}
-    for draw in draws:
-        for name, value in figures(draw).items():
-            values.setdefault(name, []).append(value)
-    edges = 50 * (1 - level), 50 * (1 + level)
-    return {
-        name: (float(low), float(high))
-        for name, found in values.items()
-        for low, high in [np.nanpercentile(found, edges)]
-    }
+
+    def __init__(self, documents: Sequence[str], times: int = TIMES, *, seed: int = 0) -> None:
+        names, self.owner = np.unique(np.asarray(documents), return_inverse=True)
+        rng, count = np.random.default_rng(seed), len(names)
+        self.weights = np.stack(
+            [
+                np.bincount(rng.integers(count, size=count), minlength=count).astype(np.float32)
+                for _ in range(times)
+            ]
+        )
+
+    def interval_of_mean(self, values: Floats, *, level: float = LEVEL) -> Interval | None:
+        """Return the interval of the mean of some value over windows; None if no draw has one.
+
+        Args:
+            values: `[windows]`; those that are NaN do not count.
+            level: share of the draws that the interval holds.
+
+        """
+        count = self.weights.shape[1]
+        known = ~np.isnan(values)
+        sums = np.bincount(self.owner[known], values[known], minlength=count)
+        windows = self.weights @ np.bincount(self.owner[known], minlength=count)
+        drawn = windows > 0
+        if not drawn.any():
+            return None
+        means = (self.weights @ sums)[drawn] / windows[drawn]
+        low, high = np.percentile(means, [50 * (1 - level), 50 * (1 + level)])
+        return float(low), float(high)

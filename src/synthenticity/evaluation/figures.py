@@ -4,17 +4,19 @@ Three things are judged: the ratio of a text, each of its tokens and the stretch
 and whether a text is human at all, at a rate of false alarms that was fixed on other text.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from synthenticity.errors import MissingExtraError
-from synthenticity.metrics import auroc, ratio_metrics, token_metrics
+from synthenticity.metrics import auroc, aurocs_within, ratio_metrics
 
 Floats = NDArray[np.floating]
 RATIO_EDGES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+LENGTH_EDGES = (0.0, 64.0, 128.0, 256.0, 512.0, 1024.0, np.inf)
+"""In counted tokens."""
 ALARM_RATES = (0.05, 0.01)
 """False-positive rates at which detection is told."""
 DETECTED = 0.9
@@ -44,31 +46,41 @@ def ratio_figures(predicted: Floats, true: Floats) -> dict[str, float]:
     return figures
 
 
-def figures_by(
-    edges: tuple[float, ...], values: Floats, predicted: Floats, true: Floats
-) -> list[dict[str, float]]:
-    """Return count, error and bias in each bucket of some value; empty buckets are left out.
+def buckets(
+    edges: tuple[float, ...], values: NDArray[Any]
+) -> Iterator[tuple[dict[str, float | None], NDArray[np.bool_]]]:
+    """Yield edges and members of each bucket of some value; empty buckets are left out.
 
-    A bucket holds its lower edge; the last one holds the upper one, too.
+    A bucket holds its lower edge; the last one holds the upper one, too, or has none (None).
+    """
+    place = np.clip(np.searchsorted(edges, values + 1e-9, side="right") - 1, 0, len(edges) - 2)
+    for index in np.unique(place).tolist():
+        upper = edges[index + 1]
+        yield (
+            {"from": edges[index], "to": upper if np.isfinite(upper) else None},
+            place == index,
+        )
+
+
+def figures_by(
+    edges: tuple[float, ...], values: NDArray[Any], predicted: Floats, true: Floats
+) -> list[dict[str, Any]]:
+    """Return count, error and bias in each of the `buckets` of some value.
 
     >>> both = np.array([0.05, 0.1]), np.array([0.0, 0.2])
     >>> figures_by((0.0, 0.1, 0.2), both[1], *both)[0]
     {'from': 0.0, 'to': 0.1, 'sequences': 1, 'mae': 0.05, 'bias': 0.05}
     """
-    place = np.clip(np.searchsorted(edges, values + 1e-9, side="right") - 1, 0, len(edges) - 2)
-    found = []
-    for index in np.unique(place).tolist():
-        error = (predicted - true)[place == index]
-        found.append(
-            {
-                "from": edges[index],
-                "to": edges[index + 1],
-                "sequences": len(error),
-                "mae": float(np.abs(error).mean()),
-                "bias": float(error.mean()),
-            }
-        )
-    return found
+    error = predicted - true
+    return [
+        {
+            **bucket,
+            "sequences": int(some.sum()),
+            "mae": float(np.abs(error[some]).mean()),
+            "bias": float(error[some].mean()),
+        }
+        for bucket, some in buckets(edges, values)
+    ]
 
 
 def interval_figures(low: Floats, high: Floats, true: Floats) -> dict[str, float]:
@@ -78,7 +90,7 @@ def interval_figures(low: Floats, high: Floats, true: Floats) -> dict[str, float
 
 
 def token_figures(probabilities: Floats, labels: NDArray[np.integer]) -> dict[str, float]:
-    """Return how well tokens are ranked, and how true their probabilities are.
+    """Return how well tokens are ranked, all together, and how true their probabilities are.
 
     Both arrays are `[sequences, length]`; labels below 0 are not counted. `token_ece` is the
     expected calibration error over ten bins (Naeini et al. 2015), `token_f1` that of the filled
@@ -90,8 +102,9 @@ def token_figures(probabilities: Floats, labels: NDArray[np.integer]) -> dict[st
     """
     counted = labels >= 0
     said, filled = probabilities[counted].astype(np.float64), np.isin(labels[counted], (1, 2))
-    figures = token_metrics(probabilities, labels)
+    figures = {}
     for name, positive in {"filled": filled, "replaced": labels[counted] == 2}.items():
+        figures[f"token_auroc_{name}"] = auroc(said, positive)
         if positive.any():
             precision = _sklearn_metrics().average_precision_score(positive, said)
             figures[f"token_average_precision_{name}"] = float(precision)
@@ -104,6 +117,21 @@ def token_figures(probabilities: Floats, labels: NDArray[np.integer]) -> dict[st
         "token_f1": 2 * agreed / max(int(found.sum() + filled.sum()), 1),
         "token_ece": float(np.abs(gaps) @ np.bincount(place, minlength=BINS) / len(said)),
         "token_brier": float(np.mean((said - filled) ** 2)),
+    }
+
+
+def within_aurocs(
+    probabilities: Floats, labels: NDArray[np.integer]
+) -> dict[str, NDArray[np.float64]]:
+    """Return the AUROC of filled and of replaced tokens within each sequence, `[sequences]`.
+
+    NaN where a sequence has tokens of one kind only. Their mean is free of the differences between
+    sequences' ratios, which inflate the figure of all tokens together.
+    """
+    counted = labels >= 0
+    return {
+        f"token_auroc_{name}_within": aurocs_within(probabilities, np.isin(labels, kinds), counted)
+        for name, kinds in {"filled": (1, 2), "replaced": (2,)}.items()
     }
 
 
@@ -154,19 +182,17 @@ def document_figures(
     """Return how well untouched sequences (ratio 0) are told from partly or wholly filled ones.
 
     Args:
-        scores: estimated ratios `[sequences]`.
+        scores: `[sequences]`, higher where something is likelier to be filled.
         true: true ones.
         thresholds: by false-positive rate, fixed on other human text (`threshold_at`).
 
     """
     human, filled = true == 0, true > 0
     figures: dict[str, Any] = {"human_sequences": int(human.sum())}
-    if human.any():
-        figures["human_mean"] = float(scores[human].mean())
     if human.any() and filled.any():
         figures["document_auroc"] = auroc(scores, filled)
     for rate, threshold in thresholds.items():
-        above, name = scores > threshold, f"{rate:.0%}".rstrip("%")
+        above, name = scores > threshold, percent(rate)
         if human.any():
             figures[f"human_alarms_at_{name}"] = float(above[human].mean())
         shares = _detected_by_ratio(above, true)
@@ -175,22 +201,44 @@ def document_figures(
     return figures
 
 
-def _detected_by_ratio(above: NDArray[np.bool_], true: Floats) -> list[dict[str, float]]:
-    """Return the share of filled sequences above the threshold, by bucket of their ratio."""
-    place = np.clip(np.searchsorted(RATIO_EDGES, true + 1e-9, side="right") - 1, 0, 9)
+def document_figures_by_length(
+    lengths: NDArray[np.integer], scores: Floats, true: Floats, thresholds: Mapping[float, float]
+) -> list[dict[str, Any]]:
+    """Return `document_figures` of texts of similar length, by the thresholds of all lengths.
+
+    So a bucket says whether its human text is accused more often than was meant. `lengths` are
+    counted tokens `[sequences]`.
+    """
     return [
-        {
-            "from": RATIO_EDGES[index],
-            "to": RATIO_EDGES[index + 1],
-            "sequences": int(some.sum()),
-            "detected": float(above[some].mean()),
+        bucket
+        | {
+            name: value
+            for name, value in document_figures(scores[some], true[some], thresholds).items()
+            if not isinstance(value, list)
         }
-        for index in range(len(RATIO_EDGES) - 1)
-        if (some := (place == index) & (true > 0)).any()
+        for bucket, some in buckets(LENGTH_EDGES, lengths)
     ]
 
 
-def _detection_limit(shares: list[dict[str, float]]) -> float | None:
+def percent(rate: float) -> str:
+    """Return a rate as figures' names have it.
+
+    >>> percent(0.05)
+    '5'
+    """
+    return f"{100 * rate:g}"
+
+
+def _detected_by_ratio(above: NDArray[np.bool_], true: Floats) -> list[dict[str, Any]]:
+    """Return the share of filled sequences above the threshold, by bucket of their ratio."""
+    filled = true > 0
+    return [
+        {**bucket, "sequences": int(some.sum()), "detected": float(above[filled][some].mean())}
+        for bucket, some in buckets(RATIO_EDGES, true[filled])
+    ]
+
+
+def _detection_limit(shares: list[dict[str, Any]]) -> float | None:
     """Return the lower edge of the first bucket from which on nearly all are detected."""
     limit = None
     for bucket in reversed(shares):

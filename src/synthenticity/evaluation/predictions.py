@@ -24,6 +24,8 @@ class Predictions:
         tokens: probability of each token, `[rows, length]`; None without them.
         low: lower end of the 90 % interval of each ratio, `[rows]`; None without one.
         high: its upper end.
+        suspicion: what sequences are told from untouched ones by, higher for filled ones, `[rows]`;
+            None where that is the ratio.
 
     """
 
@@ -31,6 +33,12 @@ class Predictions:
     tokens: NDArray[np.floating] | None = None
     low: Floats | None = None
     high: Floats | None = None
+    suspicion: Floats | None = None
+
+    @property
+    def scores(self) -> Floats:
+        """What sequences are told from untouched ones by, `[rows]`."""
+        return self.ratios if self.suspicion is None else self.suspicion
 
     def metrics(self, data: Columns) -> dict[str, float]:
         """Return the figures against the truth of `data`."""
