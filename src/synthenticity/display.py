@@ -4,6 +4,7 @@ Colours are shades of one hue, from none (human) to deep (machine), readable on 
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
+from synthenticity.scoring.calibration import Calibration
 from synthenticity.synthesis.token_labels import LABEL_NAMES
 
 LABEL_STYLES = {
@@ -123,6 +125,26 @@ def evaluation_table(row: Mapping[str, Any]) -> Table:
             *(f"{figures[key]:.3f}" if key in figures else "" for key in EVALUATION_COLUMNS),
         )
     return table
+
+
+def calibration_lines(made: Calibration, run: Path) -> list[str]:
+    """Say what a calibration found, in sentences."""
+    lines = []
+    filled, human = made.about.get("filled"), made.about["human"]
+    if filled is not None:
+        lines.append(
+            f"{filled['sequences']} filled sequences: map {filled['map']}; error of the half that "
+            f"it was not fitted on {filled['mae_without']:.4f} without it, "
+            f"{filled['mae_with']:.4f} with it"
+        )
+    lines.append(f"{human['documents']} human texts: mean score {human['mean']:.3f}")
+    for rate, threshold in made.thresholds.items():
+        share, most = float(rate), made.about["at_most"][rate]
+        lines.append(
+            f"threshold {threshold:.4f}: {share:.3g} of such texts exceed it, at most {most:.3g} "
+            "(95 % sure)"
+        )
+    return [*lines, f"written beside {run}; score reports it"]
 
 
 def format_figure(value: Any) -> str:

@@ -35,17 +35,17 @@ def ratio_metrics(predicted: NDArray[np.floating], true: NDArray[np.floating]) -
     }
 
 
-def conformal_margin(beyond: NDArray[np.floating], share: float) -> float:
-    """Return by how much intervals must grow to hold that share of exchangeable cases.
+def conformal_quantile(values: NDArray[np.floating], share: float) -> float:
+    """Return what the next of exchangeable values stays at or below with at least that probability.
 
-    `beyond` `[cases]` says how far the truth lies outside of each interval, negative within.
+    With so few values `[cases]` that none does, that is the largest (Vovk et al. 2005).
 
-    >>> conformal_margin(np.array([-0.1, 0.0, 0.05, 0.3]), 0.5)
+    >>> conformal_quantile(np.array([-0.1, 0.0, 0.05, 0.3]), 0.5)
     0.05
     """
-    cases = len(beyond)
-    place = min(int(np.ceil((cases + 1) * share)), cases)
-    return float(np.sort(beyond)[place - 1])
+    cases = len(values)
+    place = min(int(np.ceil((cases + 1) * share - 1e-9)), cases)
+    return float(np.sort(values)[place - 1])
 
 
 def auroc(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> float:

@@ -4,8 +4,8 @@ Windows of all texts share the model's batches. The synthenticity of a long text
 its windows' values, each weighted by the tokens that it counts; scores keep full precision.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, overload
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from synthenticity.errors import ConfigError, CorpusError
 from synthenticity.runtimes.devices import resolve_device
 from synthenticity.runtimes.memory import keep_freed_memory
+from synthenticity.scoring.calibration import Calibration, load_calibration
 from synthenticity.scoring.forward import BATCH_TOKENS, fast_scorer, score_windows
 from synthenticity.scoring.windows import cut_windows, own_weights
 from synthenticity.text.tokenization import encode_all_with_offsets, load_tokenizer
@@ -44,6 +45,8 @@ class Score:
         offsets: start and end character of each token, `[tokens, 2]`.
         probabilities: of each token to be machine-written, `[tokens]`; None without token head.
         unknown_share: share of the tokens that the model's tokenizer does not know.
+        alarms: whether the synthenticity lies above the threshold, by rate of false alarms; empty
+            unless the scorer was calibrated.
 
     """
 
@@ -53,6 +56,7 @@ class Score:
     offsets: NDArray[np.int64]
     probabilities: NDArray[np.float64] | None
     unknown_share: float
+    alarms: Mapping[str, bool] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, with one record a token."""
@@ -69,6 +73,7 @@ class Score:
             "interval": list(self.interval),
             "characters": len(self.text),
             "unknown_share": self.unknown_share,
+            "alarms": dict(self.alarms),
             "tokens": tokens,
         }
 
@@ -80,6 +85,7 @@ class Scorer:
         model: is copied; its device stays.
         tokenizer: the one that it was trained with.
         dtype: of the encoder: `float32`, `bfloat16`, or `auto`, which is float32.
+        calibration: what its values mean for some kind of text; none by default.
 
     Raises:
         ConfigError: the dtype is not known.
@@ -90,27 +96,37 @@ class Scorer:
 
     """
 
-    def __init__(self, model: SequenceScorer, tokenizer: Any, *, dtype: str = "auto") -> None:
+    def __init__(
+        self,
+        model: SequenceScorer,
+        tokenizer: Any,
+        *,
+        dtype: str = "auto",
+        calibration: Calibration | None = None,
+    ) -> None:
         _check_dtype(dtype)
         keep_freed_memory()
         self.model = fast_scorer(model, model.device, SCORING_DTYPES[dtype])
         self.tokenizer = tokenizer
+        self.calibration = calibration
         self.window_tokens = int(model.config.block_size) - 1
 
     @classmethod
     def from_pretrained(
         cls, path: str | Path, *, device: str = "auto", dtype: str = "auto"
     ) -> "Scorer":
-        """Load the `--out_dir` of a `sequence_scorer` run.
+        """Load the `--out_dir` of a `sequence_scorer` run, with its calibration if it has one.
 
         Raises:
             ModelError: there is none; says what to do.
+            CompatibilityError: the calibration was made of other weights.
             ConfigError: the device or the dtype is not known.
 
         """
         _check_dtype(dtype)
         model = load_scorer(path).to(resolve_device(device))
-        return cls(model, load_tokenizer(path), dtype=dtype)
+        calibration = load_calibration(Path(path))
+        return cls(model, load_tokenizer(path), dtype=dtype, calibration=calibration)
 
     @overload
     def score(self, texts: str, *, batch_tokens: int | None = None) -> Score: ...
@@ -171,6 +187,10 @@ class Scorer:
             np.array(bounds),
             batch_tokens,
         )
+        ratios, intervals = scored.ratios, scored.intervals
+        if self.calibration is not None:
+            ratios = self.calibration.mapped(ratios)
+            intervals = self.calibration.mapped_intervals(intervals)
         seen = 0
         for number, text in enumerate(texts):
             (ids, offsets), windows = encoded[number], plan[number]
@@ -179,10 +199,11 @@ class Scorer:
             own = None  # a copy below, so that a score that is kept keeps no others
             if scored.probabilities is not None:
                 own = scored.probabilities[begins[number] : begins[number + 1]].copy()
-            value = float(np.dot(scored.ratios[some], weights))
-            low, high = np.dot(weights, scored.intervals[some]).tolist()
+            value = float(np.dot(ratios[some], weights))
+            low, high = np.dot(weights, intervals[some]).tolist()
             unknown = float(np.mean(ids == self.tokenizer.unk_token_id))
-            yield Score(text, value, (low, high), offsets, own, unknown)
+            alarms = {} if self.calibration is None else self.calibration.alarms(value)
+            yield Score(text, value, (low, high), offsets, own, unknown, alarms)
 
     def _encode(self, texts: list[str], first: int) -> tuple[list[Encoded], CorpusError | None]:
         """Encode texts as far as they can be scored; return what is wrong with the next, too.

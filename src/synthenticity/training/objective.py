@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from synthenticity.metrics import conformal_margin, finite, ratio_metrics, token_metrics
+from synthenticity.metrics import conformal_quantile, finite, ratio_metrics, token_metrics
 from synthenticity.stream.batch_file import Columns
 from synthenticity.synthesis.masked_head import masked_logits
 from synthenticity.training.loss import LossModifiers, ScorerLoss, masked_lm_loss
@@ -154,7 +154,7 @@ class ScorerObjective:
             low, high = interval_bounds(output.synthenticity, output.interval_logits)
             beyond.append(torch.stack([low, high]).cpu())
         low, high = torch.cat(beyond, dim=1)
-        model.config.interval_margin = conformal_margin(
+        model.config.interval_margin = conformal_quantile(
             torch.maximum(low - true, true - high).numpy(), SCORER_INTERVAL
         )
 
