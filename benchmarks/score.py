@@ -32,7 +32,7 @@ from synthenticity.text.tokenization import (
     special_ids,
     tokenizer_fingerprint,
 )
-from synthenticity.training.model import SequenceScorer, SequenceScorerConfig
+from synthenticity.training.sequence_scorer import SequenceScorer, SequenceScorerConfig
 
 BLOCK, MEDIAN, SPREAD, LONGEST = 128, 60, 1.0, 2000
 VOCABULARY = 30522

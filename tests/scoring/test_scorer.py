@@ -19,7 +19,8 @@ from synthenticity.text.tokenization import (
     encode_with_offsets,
     special_ids,
 )
-from synthenticity.training.model import SequenceScorer, SequenceScorerConfig, load_scorer
+from synthenticity.training.model import load_scorer
+from synthenticity.training.sequence_scorer import SequenceScorer, SequenceScorerConfig
 
 SENTENCE = "the king and his fool went to a hall where night fell on stone; "
 

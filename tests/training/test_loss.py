@@ -14,7 +14,7 @@ from synthenticity.training.loss import (
     masked_lm_loss,
     pinball,
 )
-from synthenticity.training.model import ScorerOutput
+from synthenticity.training.sequence_scorer import ScorerOutput
 
 VOCABULARY = 7
 

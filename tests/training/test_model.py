@@ -15,13 +15,13 @@ from synthenticity.synthesis.checkpoints import load_mlm
 from synthenticity.text.tokenization import build_character_tokenizer, load_tokenizer
 from synthenticity.training.loss import LossModifiers
 from synthenticity.training.model import (
-    SequenceScorer,
     build_language_model,
     build_scorer,
     checkpoint_context_length,
     load_scorer,
 )
 from synthenticity.training.objective import LanguageModelObjective
+from synthenticity.training.sequence_scorer import SequenceScorer
 
 LENGTH = 24
 
@@ -48,6 +48,7 @@ def sequences(tokenizer: Any, rows: int = 3) -> torch.Tensor:
 def say_something(scorer: SequenceScorer) -> None:
     """Give the n-grams a voice, which training would give them."""
     torch.nn.init.normal_(scorer.ngrams.projection.weight, generator=torch.manual_seed(3))
+    torch.nn.init.normal_(scorer.ngram_head.weight, generator=torch.manual_seed(4))
 
 
 def test_an_untrained_cls_head_leaves_the_mean_of_the_tokens(
@@ -230,7 +231,7 @@ def _cut_weights(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (_change_json(format_version=2), r"format version 2, this version .* reads 1"),
+        (_change_json(format_version=1), r"format version 1, this version .* reads 2"),
         (_change_json(model_type="bert"), "is not a scorer"),
         (_other_tokenizer, "its tokenizer .* is not the one that the scorer was trained with"),
         (_cut_weights, "no scorer can be loaded"),

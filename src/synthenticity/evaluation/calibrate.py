@@ -26,7 +26,8 @@ from synthenticity.stream.dataset_consumer import DatasetConsumer
 from synthenticity.text.corpus import load_corpus
 from synthenticity.text.reading import CorpusSource
 from synthenticity.text.tokenization import load_tokenizer, tokenizer_fingerprint
-from synthenticity.training.model import SCORER_INTERVAL, SequenceScorer, load_scorer
+from synthenticity.training.model import load_scorer
+from synthenticity.training.sequence_scorer import SCORER_INTERVAL, SequenceScorer
 
 Floats = NDArray[np.float64]
 MapKind = Literal["auto", "isotonic", "affine"]

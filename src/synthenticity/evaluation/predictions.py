@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from synthenticity.metrics import finite, ratio_metrics, token_metrics
 from synthenticity.scoring.forward import fast_scorer
 from synthenticity.stream.batch_file import Columns
-from synthenticity.training.model import SequenceScorer
 from synthenticity.training.objective import tensor_batches
+from synthenticity.training.sequence_scorer import SequenceScorer
 
 Floats = NDArray[np.float64]
 

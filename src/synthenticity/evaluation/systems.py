@@ -15,7 +15,7 @@ from synthenticity.evaluation.predictions import Predictions, predict
 from synthenticity.evaluation.sequences import COLUMNS, Sequences, sequences_of
 from synthenticity.stream.dataset_consumer import DatasetConsumer
 from synthenticity.text.tokenization import load_tokenizer, tokenizer_fingerprint
-from synthenticity.training.model import SequenceScorer
+from synthenticity.training.sequence_scorer import SequenceScorer
 
 PASSES = 4
 MOST_READ = 8000

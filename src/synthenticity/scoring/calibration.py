@@ -85,8 +85,8 @@ def load_calibration(folder: Path) -> Calibration | None:
         version = content.pop("format_version")
         made = None
         if version == CALIBRATION_FORMAT:
-            knots = {name: tuple(content.pop(name)) for name in ("values", "ratios")}
-            made = Calibration(**content, **knots)
+            values, ratios = (tuple(content.pop(name)) for name in ("values", "ratios"))
+            made = Calibration(values=values, ratios=ratios, **content)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ModelError(
             f"{path}: is damaged ({error}). Remove it, or run synthenticity calibrate again."

@@ -6,7 +6,7 @@ alone: widths are multiples of 16, and full rows never share a batch with padded
 left after the model is done by numpy: PyTorch rounds the last elements of a vector otherwise.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from synthenticity.runtimes.packing import (
     pack_linear_layers,
 )
 from synthenticity.runtimes.runtime import FORWARD_TOKENS, KERNEL_BLOCK
-from synthenticity.training.model import MEAN_MARGIN, SequenceScorer
+from synthenticity.training.sequence_scorer import MEAN_MARGIN, SequenceScorer
 
 BATCH_TOKENS = {"cpu": FORWARD_TOKENS, "cuda": 65536, "mps": 16384}
 
@@ -101,7 +101,7 @@ def score_windows(
             torch.as_tensor(batch, device=model.device),
             torch.as_tensor(visible.astype(np.int64), device=model.device),
         )
-        ratios[rows], of_tokens = _join_heads(output)
+        ratios[rows], of_tokens = _join_heads(output, model.config.ratio_map)
         intervals[rows] = _intervals(output, ratios[rows], model.config.interval_margin)
         if probabilities is not None:
             owned = (places >= own_starts[rows]) & (places < own_ends[rows])
@@ -109,7 +109,9 @@ def score_windows(
     return WindowScores(ratios, intervals, probabilities)
 
 
-def _join_heads(output: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _join_heads(
+    output: Any, ratio_map: Sequence[float]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return synthenticities `[rows]` and token probabilities `[rows, width]`, in float64, of a
     `ScorerOutput`.
 
@@ -117,12 +119,18 @@ def _join_heads(output: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """
     logit = output.cls_logit.cpu().numpy().astype(np.float64)
     if output.token_logits is None:
-        return _sigmoid(logit), np.empty((len(logit), 0))
+        return _sigmoid(_mapped(logit, ratio_map)), np.empty((len(logit), 0))
     probability = _sigmoid(output.token_logits.cpu().numpy().astype(np.float64))
     counted = output.counted.cpu().numpy()
     mean = (probability * counted).sum(axis=1) / np.maximum(counted.sum(axis=1), 1)
     mean = mean.clip(MEAN_MARGIN, 1 - MEAN_MARGIN)
-    return _sigmoid(logit + np.log(mean / (1 - mean))), probability
+    return _sigmoid(_mapped(logit + np.log(mean / (1 - mean)), ratio_map)), probability
+
+
+def _mapped(logit: NDArray[np.float64], ratio_map: Sequence[float]) -> NDArray[np.float64]:
+    """Return what `mapped_logit` does."""
+    a, b, c = ratio_map
+    return np.asarray(b * np.logaddexp(0, logit) - a * np.logaddexp(0, -logit) + c)
 
 
 def _intervals(output: Any, ratios: NDArray[np.float64], margin: float) -> NDArray[np.float64]:

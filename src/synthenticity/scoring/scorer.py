@@ -20,7 +20,8 @@ from synthenticity.scoring.calibration import Calibration, load_calibration
 from synthenticity.scoring.forward import BATCH_TOKENS, fast_scorer, score_windows
 from synthenticity.scoring.windows import cut_windows, own_weights
 from synthenticity.text.tokenization import encode_all_with_offsets, load_tokenizer
-from synthenticity.training.model import SequenceScorer, load_scorer
+from synthenticity.training.model import load_scorer
+from synthenticity.training.sequence_scorer import SequenceScorer
 
 Encoded = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Ids `[tokens]` and offsets `[tokens, 2]` of a text."""

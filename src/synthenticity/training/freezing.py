@@ -13,7 +13,7 @@ from transformers import TrainerCallback
 
 from synthenticity.runtimes.attention import choose_attention_to_train
 from synthenticity.training.frozen_encoder import FeatureCache, FrozenEncoder
-from synthenticity.training.model import SequenceScorer
+from synthenticity.training.sequence_scorer import SequenceScorer
 from synthenticity.training.stream_trainer import StreamTrainer
 
 GIGABYTE = 10**9

@@ -12,7 +12,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from synthenticity.config import Config
-from synthenticity.training.model import SCORER_INTERVAL, ScorerOutput, interval_bounds
+from synthenticity.training.sequence_scorer import SCORER_INTERVAL, ScorerOutput, interval_bounds
 
 MODIFIERS = ("entropy_modifier", "target_smoothing", "mask_ratio_modifier")
 

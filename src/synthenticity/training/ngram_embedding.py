@@ -74,8 +74,10 @@ class NgramEmbedding(nn.Module):
         nn.init.zeros_(self.projection.weight)
         nn.init.zeros_(self.projection.bias)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """Return the embeddings `[batch, length, embedding width]` of ids `[batch, length]`."""
+    def features(self, ids: Tensor) -> Tensor:
+        """Return what lies in the tables, `[batch, length, sizes * width]`, of the n-grams of ids
+        `[batch, length]`.
+        """
         text = ids + 1
         for special in self.outside:
             text = text.masked_fill(ids == special, 0)
@@ -86,8 +88,12 @@ class NgramEmbedding(nn.Module):
             ],
             dim=2,
         )
-        found = self.table(places)
+        found: Tensor = self.table(places)
         if self.training:  # whole n-grams: Dropout2d takes [batch, n-grams, 1, width]
             found = self.dropout(found.flatten(1, 2)[:, :, None, :]).reshape(found.shape)
-        embedding: Tensor = self.words(ids) + self.projection(found.flatten(2))
+        return found.flatten(2)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Return the embeddings `[batch, length, embedding width]` of ids `[batch, length]`."""
+        embedding: Tensor = self.words(ids) + self.projection(self.features(ids))
         return embedding

@@ -15,10 +15,13 @@ from synthenticity.metrics import conformal_quantile, finite, ratio_metrics, tok
 from synthenticity.stream.batch_file import Columns
 from synthenticity.synthesis.masked_head import masked_logits
 from synthenticity.training.loss import LossModifiers, ScorerLoss, masked_lm_loss
-from synthenticity.training.model import (
+from synthenticity.training.ratio_map import fitted_map
+from synthenticity.training.sequence_scorer import (
+    IDENTITY_MAP,
     SCORER_INTERVAL,
     SequenceScorer,
     interval_bounds,
+    mapped_logit,
     padding_mask,
 )
 
@@ -141,24 +144,29 @@ class ScorerObjective:
 
     @torch.no_grad()
     def settle(self, model: SequenceScorer, data: Columns, batch_size: int) -> None:
-        """Widen the model's intervals so that they hold of `data` what they promise.
+        """Map the model's ratios, then widen its intervals, so that both hold of `data`.
 
-        The margin is that of conformalized quantile regression (Romano et al. 2019); it may be
-        negative.
+        A model knows the human text that it was trained on, and takes other human text for a
+        little stranger than it is. The margin is that of conformalized quantile regression
+        (Romano et al. 2019); it may be negative.
         """
         model.eval()
-        true = torch.from_numpy(self._synthenticity(data["targets"]).astype(np.float32))
-        beyond = []
-        for batch in tensor_batches(data, ["input_ids"], batch_size, model.device):
-            output = model(batch["input_ids"])
-            low, high = interval_bounds(output.synthenticity, output.interval_logits)
-            beyond.append(torch.stack([low, high]).cpu())
-        low, high = torch.cat(beyond, dim=1)
+        model.config.ratio_map = list(IDENTITY_MAP)
+        true = torch.from_numpy(self._synthenticity(data["targets"]).astype(np.float64))
+        said = [
+            model(batch["input_ids"])
+            for batch in tensor_batches(data, ["input_ids"], batch_size, model.device)
+        ]
+        logits = torch.cat([output.logit for output in said]).double().cpu()
+        model.config.ratio_map = fitted_map(logits, true)
+        ratios = mapped_logit(logits, model.config.ratio_map).sigmoid()
+        reach = torch.cat([output.interval_logits for output in said]).double().cpu()
+        low, high = interval_bounds(ratios, reach)
         model.config.interval_margin = conformal_quantile(
             torch.maximum(low - true, true - high).numpy(), SCORER_INTERVAL
         )
 
     def head_modules(self, model: SequenceScorer) -> Sequence[Any]:
         """Return the heads."""
-        heads = (model.cls_head, model.token_head, model.interval_head)
+        heads = (model.cls_head, model.token_head, model.ngram_head, model.interval_head)
         return [module for module in heads if module is not None]

@@ -42,11 +42,7 @@ from synthenticity.training.checks import (
 )
 from synthenticity.training.freezing import Freezing
 from synthenticity.training.loss import MODIFIERS, LossModifiers, ScorerLoss
-from synthenticity.training.model import (
-    ModelMode,
-    build_language_model,
-    build_scorer,
-)
+from synthenticity.training.model import ModelMode, build_language_model, build_scorer
 from synthenticity.training.objective import LanguageModelObjective, Objective, ScorerObjective
 from synthenticity.training.profiling import profiled
 from synthenticity.training.ranks import Ranks
