@@ -117,30 +117,31 @@ def _word_characters() -> NDArray[np.bool_]:
     return np.array([chr(point).isalnum() for point in range(CODE_POINTS)])
 
 
-def gram_hashes(pieces: list[str]) -> tuple[Hashes, Numbers]:
+def gram_hashes(pieces: list[str], words_each: int = GRAM_WORDS) -> tuple[Hashes, Numbers]:
     """Return the hashes of all grams and the place of the piece that each lies in, `[grams]`.
 
-    A word is a run of letters and digits; a gram never crosses pieces. Its hash is a polynomial
-    in those of its words, theirs one in their letters, modulo 2^64, each mixed.
+    A gram is a run of `words_each` words, and never crosses pieces; a word is a run of letters and
+    digits. A gram's hash is a polynomial in those of its words, theirs one in their letters,
+    modulo 2^64, each mixed.
     """
     points = np.frombuffer("\n".join(pieces).encode("utf-32-le"), dtype="<u4")
     is_word = _word_characters()[points]
     edges = np.flatnonzero(np.diff(is_word.view(np.int8), prepend=0, append=0))
     starts, lengths = edges[::2], edges[1::2] - edges[::2]
-    if len(starts) < GRAM_WORDS:
+    if len(starts) < words_each:
         return np.zeros(0, np.uint64), np.zeros(0, np.int64)
     firsts = lengths.cumsum() - lengths
     place_in_word = np.arange(lengths.sum()) - np.repeat(firsts, lengths)
     powers = np.full(int(lengths.max()), LETTER_BASE).cumprod()
     letters = points[is_word].astype(np.uint64) * powers[place_in_word]
     words = mixed(np.add.reduceat(letters, firsts))
-    last = len(words) - GRAM_WORDS + 1
+    last = len(words) - words_each + 1
     grams = np.zeros(last, dtype=np.uint64)
-    for place, power in enumerate(np.full(GRAM_WORDS, WORD_BASE).cumprod()):
+    for place, power in enumerate(np.full(words_each, WORD_BASE).cumprod()):
         grams += words[place : place + last] * power
     bounds = np.cumsum([len(piece) + 1 for piece in pieces])
     piece_of_word = np.searchsorted(bounds, starts, side="right")
-    inside = piece_of_word[:last] == piece_of_word[GRAM_WORDS - 1 :]
+    inside = piece_of_word[:last] == piece_of_word[words_each - 1 :]
     return mixed(grams[inside]), piece_of_word[:last][inside]
 
 
