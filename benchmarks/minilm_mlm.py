@@ -35,7 +35,7 @@ from synthenticity.config_file import load_config
 from synthenticity.providers.pools import open_corpus
 from synthenticity.seeding import numpy_rng
 from synthenticity.synthesis.checkpoints import load_mlm
-from synthenticity.synthesis.mlm_inference import masked_logits
+from synthenticity.synthesis.masked_head import masked_logits
 from synthenticity.text.reading import Document
 from synthenticity.text.splits import split_pools
 from synthenticity.text.tokenization import encode, frame_ids, load_tokenizer

@@ -1,5 +1,7 @@
 """The measurements count what they say, and the page of them leads where it says."""
 
+import ast
+import importlib
 import json
 import runpy
 from pathlib import Path
@@ -50,6 +52,17 @@ def test_an_object_in_its_own_process_answers_and_its_errors_come_back() -> None
         assert other.call("get", "a") == 1
     with pytest.raises(RuntimeError, match="ValueError"):
         OwnProcess(int, "no number")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda p: p.stem)
+def test_what_a_script_takes_from_the_library_is_there(path: Path) -> None:
+    """They run for minutes to hours, so no test runs them."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("synthenticity"):
+            module = importlib.import_module(node.module)
+            for name in node.names:
+                if not hasattr(module, name.name):
+                    importlib.import_module(f"{node.module}.{name.name}")
 
 
 def test_figures_without_versions_and_those_with_are_both_shown() -> None:
