@@ -75,7 +75,7 @@ def axis_provider(name: str, config: Config, out: Path) -> SequenceScorerProvide
             seed=config.seed,
         )
         numbers = sorted({int(number) for number in pools["mlm"].documents})
-        texts = [encode(tokenizer, corpus.texts[number]) for number in numbers]
+        texts = [encode(tokenizer, corpus.texts.read(number)) for number in numbers]
         return SequenceScorerProvider(config, NgramFiller(texts, tokenizer))
     provider = SequenceScorerProvider(config)
     if name == "the filling model's own plays":
