@@ -223,7 +223,7 @@ Write the smaller number first.
     ngram_sizes: tuple[int, ...] = setting(
         "model", (2, 3, 4, 5), "scorer: n-grams of tokens that the encoder is given, too"
     )
-    ngram_bits: int = setting("model", 15, "each size of n-gram has 2^bits places in a table")
+    ngram_bits: int = setting("model", 16, "each size of n-gram has 2^bits places in a table")
     ngram_width: int = setting("model", 16, "numbers that each of them holds")
     ngram_dropout: float = setting("model", 0.0, "share of the n-grams that training leaves out")
 
@@ -249,12 +249,12 @@ Write the smaller number first.
     )
     ratio_loss: str = setting(
         "training",
-        "absolute",
+        "squared",
         "of the scorer's ratio: |error|, error squared, or cross-entropy",
         choices=RATIO_LOSSES,
     )
     ratio_weight: float = setting(
-        "training", 2.0, "token head: its weight against the tokens' cross-entropy"
+        "training", 3.0, "token head: its weight against the tokens' cross-entropy"
     )
     freeze_transformer: bool = setting("training", False, "start with the encoder frozen")
     unfreeze_at_iteration: int = setting("training", 0, "then thaw it here; 0 means never")

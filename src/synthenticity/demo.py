@@ -66,8 +66,8 @@ class Budget:
 
 
 BUDGETS = {
-    "fast": Budget(mlm_iters=1400, scorer_iters=900, plan_iters=400, scorer_files=5),
-    "full": Budget(mlm_iters=8000, scorer_iters=8000, plan_iters=4000, scorer_files=50),
+    "fast": Budget(mlm_iters=1400, scorer_iters=600, plan_iters=200, scorer_files=5),
+    "full": Budget(mlm_iters=8000, scorer_iters=5000, plan_iters=2000, scorer_files=50),
 }
 
 
@@ -103,8 +103,8 @@ def demo_stages(out: Path, budget: Budget) -> _Stages:
         data_dir=str(out / "scorer_data"),
         split_by="balanced",
         block_size=WINDOW + 1,
-        batch_size=8,
-        batches_per_file=100,
+        batch_size=16,
+        batches_per_file=50,
         val_files=1,
         mlm_checkpoint_path=str(out / "mlm"),
         init_from_checkpoint=str(out / "mlm"),
@@ -119,7 +119,6 @@ def demo_stages(out: Path, budget: Budget) -> _Stages:
         scorer,
         head="cls",
         ngram_sizes=(),
-        ratio_loss="squared",
         learning_rate=1e-4,
         freeze_transformer=True,
         unfreeze_at_iteration=budget.plan_iters // 4,

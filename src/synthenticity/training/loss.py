@@ -76,8 +76,8 @@ class ScorerLoss:
 
     """
 
-    ratio: str = "absolute"
-    weight: float = 1.0
+    ratio: str = "squared"
+    weight: float = 3.0
 
     def __call__(self, output: ScorerOutput, synthenticity: Tensor, token_labels: Tensor) -> Tensor:
         """Return the loss of a batch.

@@ -43,7 +43,7 @@ class SequenceScorerConfig(PreTrainedConfig):  # type: ignore[misc]
         block_size: int = 256,
         tokenizer: str = "",
         ngram_sizes: list[int] | None = None,
-        ngram_bits: int = 15,
+        ngram_bits: int = 16,
         ngram_width: int = 16,
         ngram_dropout: float = 0.0,
         outside_ids: list[int] | None = None,
