@@ -98,6 +98,24 @@ def test_lists_of_words_hold_words_only(tmp_path: Path) -> None:
         load_config(write(path, "test_domains = 3\n"))
 
 
+@pytest.mark.parametrize(
+    ("text", "sizes"), [("2,3", (2, 3)), ("[2, 3]", (2, 3)), ("4", (4,)), ("[]", ())]
+)
+def test_a_list_of_whole_numbers_stays_whole(
+    text: str, sizes: tuple[int, ...], tmp_path: Path
+) -> None:
+    config = load_config(None, {"ngram_sizes": text})
+    assert config.ngram_sizes == sizes and all(type(size) is int for size in config.ngram_sizes)
+    write_config(config, tmp_path / "c.toml")
+    assert load_config(tmp_path / "c.toml") == config
+
+
+@pytest.mark.parametrize(("text", "said"), [("2.5,3", "must be some whole numbers"), ("1,2", "2")])
+def test_sizes_of_ngrams_are_whole_and_more_than_one(text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=f"ngram_sizes: .*{said}"):
+        load_config(None, {"ngram_sizes": text})
+
+
 def test_python_booleans_and_none_are_understood() -> None:
     config = load_config(None, {"freeze_transformer": "True", "init_from_checkpoint": "none"})
     assert config.freeze_transformer is True

@@ -226,6 +226,12 @@ Write the smaller number first.
     ngram_bits: int = setting("model", 16, "each size of n-gram has 2^bits places in a table")
     ngram_width: int = setting("model", 16, "numbers that each of them holds")
     ngram_dropout: float = setting("model", 0.0, "share of the n-grams that training leaves out")
+    likelihood_model: str | None = setting(
+        "model", None, "scorer: a language model whose opinion of each token it reads, too"
+    )
+    likelihood_passes: int = setting(
+        "model", 4, "readings of a text by a masked one; 0: one, in which nothing is masked"
+    )
 
     # The training.
     learning_rate: float = setting("training", 1e-3, "peak learning rate (AdamW)")
@@ -386,6 +392,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "ngram_bits": (1, 24),
     "ngram_width": POSITIVE,
     "ngram_dropout": (0.0, 0.9),
+    "likelihood_passes": NOT_NEGATIVE,
     "learning_rate": NOT_NEGATIVE,
     "warmup_iters": NOT_NEGATIVE,
     "max_iters": POSITIVE,

@@ -97,7 +97,8 @@ def _parse_override(key: str, text: str) -> Any:
         return lowered == "true"
     if lowered == "none":
         return None
-    candidate = f"[{text}]" if "," in text and not text.lstrip().startswith(("[", "(")) else text
+    is_list = "," in text or wanted == tuple[int, ...]
+    candidate = f"[{text}]" if is_list and not text.lstrip().startswith(("[", "(")) else text
     candidate = candidate.replace("(", "[").replace(")", "]")
     try:
         return tomllib.loads(f"value = {candidate}")["value"]
@@ -143,10 +144,13 @@ def _convert_list(key: str, raw: typing.Sequence[Any], item_types: Any) -> tuple
             raise ConfigError(f"{key}: must be a list of words, got {list(raw)!r}.")
         return tuple(raw)
     wanted = None if Ellipsis in item_types else len(item_types)
-    good = all(isinstance(item, int | float) and not isinstance(item, bool) for item in raw)
+    whole = item_types[0] is int
+    kinds = int if whole else int | float
+    good = all(isinstance(item, kinds) and not isinstance(item, bool) for item in raw)
     if not good or (wanted is not None and len(raw) != wanted):
-        raise ConfigError(f"{key}: must be {wanted or 'some'} numbers, got {list(raw)!r}.")
-    return tuple(float(item) for item in raw)
+        named = f"{wanted or 'some'} {'whole ' * whole}numbers"
+        raise ConfigError(f"{key}: must be {named}, got {list(raw)!r}.")
+    return tuple(item_types[0](item) for item in raw)
 
 
 def to_mapping(config: Config) -> dict[str, Any]:

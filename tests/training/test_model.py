@@ -47,8 +47,8 @@ def sequences(tokenizer: Any, rows: int = 3) -> torch.Tensor:
 
 def say_something(scorer: SequenceScorer) -> None:
     """Give the n-grams a voice, which training would give them."""
-    torch.nn.init.normal_(scorer.ngrams.projection.weight, generator=torch.manual_seed(3))
-    torch.nn.init.normal_(scorer.ngram_head.weight, generator=torch.manual_seed(4))
+    torch.nn.init.normal_(scorer.enriched.projection.weight, generator=torch.manual_seed(3))
+    torch.nn.init.normal_(scorer.channel_head.weight, generator=torch.manual_seed(4))
 
 
 def test_an_untrained_cls_head_leaves_the_mean_of_the_tokens(
@@ -124,7 +124,7 @@ def test_a_language_models_loss_does_not_depend_on_padding(mlm_path: Path, token
 def test_the_encoder_starts_as_the_mlms(scorer: SequenceScorer, mlm_path: Path) -> None:
     theirs = load_mlm(mlm_path).base_model.state_dict()
     assert len(theirs) > 10
-    words = scorer.ngrams.words
+    words = scorer.enriched.words
     scorer.encoder.set_input_embeddings(words)
     ours = scorer.encoder.state_dict()
     assert set(ours) == set(theirs)
@@ -137,7 +137,7 @@ def test_untrained_ngrams_leave_the_encoder_as_it_was(
     plain = build_scorer(dataclasses.replace(scorer_config, ngram_sizes=()), tokenizer).eval()
     plain.token_head.load_state_dict(scorer.token_head.state_dict())
     ids = sequences(tokenizer)
-    assert plain.ngrams is None
+    assert plain.enriched is None
     assert torch.equal(plain(ids).token_logits, scorer(ids).token_logits)
 
 

@@ -1,4 +1,4 @@
-"""How likely a masked language model finds each token of a text, given those around it.
+"""How likely a language model finds each token of a text, given those around it.
 
 Pseudo-log-likelihood (Salazar et al. 2020) masks one token at a time. Here every k-th is masked at
 once, so that a text takes k readings instead of as many as it has tokens: with four, a token still
@@ -49,6 +49,38 @@ def token_likelihoods(
             logits = masked_logits(model, seen, asked, attention_mask).float()
             logits[:, never] = -torch.inf
             found[asked] = _opinions(logits, input_ids[asked])
+    return found
+
+
+@torch.no_grad()
+def causal_likelihoods(
+    model: object,
+    input_ids: Tensor,
+    counted: Tensor,
+    *,
+    never: Tensor,
+    attention_mask: Tensor | None = None,
+) -> Tensor:
+    """Return `LIKELIHOODS` `[batch, length, 4]` of each counted token after those before it.
+
+    Zeros elsewhere, and of a first token, which follows nothing.
+
+    Args:
+        model: an `AutoModelForCausalLM`.
+        input_ids: `[batch, length]`.
+        counted: bool `[batch, length]`, the tokens to be judged.
+        never: ids that no text holds (special tokens); they take no probability.
+        attention_mask: `[batch, length]`, 0 at padding.
+
+    """
+    found = torch.zeros(*input_ids.shape, len(LIKELIHOODS), device=input_ids.device)
+    asked = counted.clone()
+    asked[:, :1] = False
+    if asked.any():
+        before = asked.roll(-1, dims=1)
+        logits = masked_logits(model, input_ids, before, attention_mask).float()
+        logits[:, never] = -torch.inf
+        found[asked] = _opinions(logits, input_ids[asked])
     return found
 
 

@@ -13,8 +13,20 @@ from transformers import AutoConfig, AutoModelForMaskedLM
 
 from synthenticity.config import Config
 from synthenticity.errors import CompatibilityError, ModelError, model_loading
-from synthenticity.synthesis.checkpoints import context_length, load_mlm, load_mlm_to_train
-from synthenticity.text.tokenization import load_tokenizer, special_ids, tokenizer_fingerprint
+from synthenticity.synthesis.checkpoints import (
+    CAUSAL,
+    MASKED,
+    context_length,
+    find_checkpoint,
+    load_mlm,
+    load_mlm_to_train,
+)
+from synthenticity.text.tokenization import (
+    frame_ids,
+    load_tokenizer,
+    special_ids,
+    tokenizer_fingerprint,
+)
 from synthenticity.training.sequence_scorer import (
     IDENTITY_MAP,
     SCORER_FORMAT,
@@ -97,6 +109,7 @@ def build_scorer(config: Config, tokenizer: Any) -> SequenceScorer:
         language_model = load_mlm(path)
         encoder_config = language_model.config
         weights = language_model.base_model.state_dict()
+    likelihoods, reader = _likelihood_reader(config, tokenizer)
     scorer = SequenceScorer(
         SequenceScorerConfig(
             encoder=encoder_config.to_dict(),
@@ -109,11 +122,42 @@ def build_scorer(config: Config, tokenizer: Any) -> SequenceScorer:
             ngram_width=config.ngram_width,
             ngram_dropout=config.ngram_dropout,
             outside_ids=[tokenizer.pad_token_id, tokenizer.cls_token_id],
+            likelihoods=likelihoods,
         )
     )
+    if reader is not None:
+        scorer.load_reader(reader.state_dict())
     if weights is not None:
         scorer.load_encoder(weights)
     return scorer
+
+
+def _likelihood_reader(config: Config, tokenizer: Any) -> tuple[dict[str, Any] | None, Any]:
+    """Return the arguments of the channel of a config's `likelihood_model`, and the model.
+
+    Raises:
+        CompatibilityError: it reads other tokens than the data.
+
+    """
+    path = config.likelihood_model
+    if path is None:
+        return None, None
+    check_tokenizer(path, tokenizer, "likelihood_model")
+    found = find_checkpoint(path)
+    own = found.tokenizer
+    way = MASKED if MASKED in found.ways and own.mask_token_id is not None else CAUSAL
+    model = found.load_model(way)
+    sees_cls = (
+        bool(frame_ids(own)[0]) if way == MASKED else own.bos_token_id == tokenizer.cls_token_id
+    )
+    arguments = {
+        "model": model.config.to_dict(),
+        "way": way,
+        "passes": config.likelihood_passes,
+        "mask_token_id": own.mask_token_id,
+        "first": 0 if sees_cls else 1,
+    }
+    return arguments, model
 
 
 def _scorer_like(scorer: SequenceScorer, config: Config) -> SequenceScorer:

@@ -168,5 +168,5 @@ class ScorerObjective:
 
     def head_modules(self, model: SequenceScorer) -> Sequence[Any]:
         """Return the heads."""
-        heads = (model.cls_head, model.token_head, model.ngram_head, model.interval_head)
+        heads = (model.cls_head, model.token_head, model.channel_head, model.interval_head)
         return [module for module in heads if module is not None]

@@ -1,4 +1,4 @@
-"""`SequenceScorer`: an encoder that reads n-grams, too, and heads for tokens, text and interval.
+"""`SequenceScorer`: an encoder that reads channels beside ids, and what its heads say of a text.
 
 The token head gives each token's probability of being machine-written; the synthenticity of the
 text is their mean over counted tokens, moved in logit space by the [CLS] head (which starts at
@@ -7,7 +7,7 @@ one linear layer, sigmoid; it learns later and less (docs/benchmarks.md).
 """
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,7 +17,9 @@ from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PreTrainedConfig
 from transformers import PreTrainedModel as _PreTrainedModel
 from transformers.utils import ModelOutput
 
-from synthenticity.training.ngram_embedding import NgramEmbedding
+from synthenticity.training.enriched_embedding import Channel, EnrichedEmbedding
+from synthenticity.training.likelihood_channel import LikelihoodChannel
+from synthenticity.training.ngram_channel import NgramChannel
 
 SCORER_FORMAT = 2
 IDENTITY_MAP = (1.0, 1.0, 0.0)
@@ -26,10 +28,11 @@ IDENTITY_MAP = (1.0, 1.0, 0.0)
 class SequenceScorerConfig(PreTrainedConfig):  # type: ignore[misc]
     """What a scorer is: its encoder's own configuration, its head, and what it reads.
 
-    `special_token_ids` are not counted, and `outside_ids`, [CLS] and padding, are no part of an
-    n-gram. `tokenizer` is the fingerprint of the tokenizer that the scorer was trained with.
-    `ratio_map` (see `mapped_logit`) and `interval_margin`, which widens every interval, are what
-    held-out documents asked for when training had ended.
+    `special_token_ids` are not counted, and `outside_ids`, padding and [CLS], are no part of an
+    n-gram. `likelihoods` are the arguments of a `LikelihoodChannel`, without `special`. `tokenizer`
+    is the fingerprint of the tokenizer that the scorer was trained with. `ratio_map` (see
+    `mapped_logit`) and `interval_margin`, which widens every interval, are what held-out documents
+    asked for when training had ended.
     """
 
     model_type = "sequence_scorer"
@@ -47,6 +50,7 @@ class SequenceScorerConfig(PreTrainedConfig):  # type: ignore[misc]
         ngram_width: int = 16,
         ngram_dropout: float = 0.0,
         outside_ids: list[int] | None = None,
+        likelihoods: dict[str, Any] | None = None,
         ratio_map: Sequence[float] = IDENTITY_MAP,
         interval_margin: float = 0.0,
         format_version: int = SCORER_FORMAT,
@@ -61,6 +65,7 @@ class SequenceScorerConfig(PreTrainedConfig):  # type: ignore[misc]
         self.ngram_bits, self.ngram_width = ngram_bits, ngram_width
         self.ngram_dropout = ngram_dropout
         self.outside_ids = list(outside_ids or [])
+        self.likelihoods = likelihoods
         self.ratio_map = list(ratio_map)
         self.interval_margin = interval_margin
         self.format_version = format_version
@@ -113,50 +118,53 @@ class SequenceScorer(_PreTrainedModel):  # type: ignore[misc]
         self.cls_head = nn.Linear(width, 1)
         self.token_head = nn.Linear(width, 1) if config.head == "token" else None
         self.interval_head = nn.Linear(width, 2)
-        self.ngram_head = None
-        if config.ngram_sizes:
+        self.channel_head = None
+        channels = _channels_of(config)
+        if channels:
+            enriched = EnrichedEmbedding(self.encoder.get_input_embeddings(), channels)
+            self.encoder.set_input_embeddings(enriched)
             if self.token_head is not None:
-                grams = len(config.ngram_sizes) * config.ngram_width
-                self.ngram_head = nn.Linear(grams, 1, bias=False)
-            self.encoder.set_input_embeddings(
-                NgramEmbedding(
-                    self.encoder.get_input_embeddings(),
-                    sizes=config.ngram_sizes,
-                    bits=config.ngram_bits,
-                    width=config.ngram_width,
-                    dropout=config.ngram_dropout,
-                    outside=config.outside_ids,
-                )
-            )
+                self.channel_head = nn.Linear(enriched.width, 1, bias=False)
         self.encoder_frozen = False
         self.post_init()
-        for head in (self.cls_head, self.interval_head, self.ngram_head):
+        for head in (self.cls_head, self.interval_head, self.channel_head):
             if head is not None:
                 nn.init.zeros_(head.weight)
         nn.init.zeros_(self.cls_head.bias)
         nn.init.constant_(self.interval_head.bias, FIRST_INTERVAL)
-        if self.ngrams is not None:
-            self.ngrams.forget()
+        if self.enriched is not None:
+            self.enriched.forget()
 
     @property
-    def ngrams(self) -> NgramEmbedding | None:
-        """What adds n-grams to the encoder's embeddings, if anything does."""
+    def enriched(self) -> EnrichedEmbedding | None:
+        """What adds channels to the encoder's embeddings, if anything does."""
         embedding = self.encoder.get_input_embeddings()
-        return embedding if isinstance(embedding, NgramEmbedding) else None
+        return embedding if isinstance(embedding, EnrichedEmbedding) else None
 
     def load_encoder(self, weights: dict[str, Tensor]) -> None:
-        """Take the weights of an encoder of the same architecture, which knows no n-grams."""
-        ngrams = self.ngrams
-        if ngrams is not None:
-            self.encoder.set_input_embeddings(ngrams.words)
+        """Take the weights of an encoder of the same architecture, which has no channels."""
+        enriched = self.enriched
+        if enriched is not None:
+            self.encoder.set_input_embeddings(enriched.words)
         self.encoder.load_state_dict(weights)
-        if ngrams is not None:
-            self.encoder.set_input_embeddings(ngrams)
+        if enriched is not None:
+            self.encoder.set_input_embeddings(enriched)
+
+    def load_reader(self, weights: dict[str, Tensor]) -> None:
+        """Take the weights of the language model whose likelihoods are a channel."""
+        for channel in self._likelihood_channels():
+            channel.reader.load_state_dict(weights)
+
+    def _likelihood_channels(self) -> list[LikelihoodChannel]:
+        channels: Iterable[nn.Module] = () if self.enriched is None else self.enriched.channels
+        return [channel for channel in channels if isinstance(channel, LikelihoodChannel)]
 
     def freeze_encoder(self, frozen: bool) -> None:
         """Freeze the encoder really (no gradient, no dropout), or thaw it."""
         self.encoder_frozen = frozen
         self.encoder.requires_grad_(not frozen)
+        for channel in self._likelihood_channels():
+            channel.reader.requires_grad_(False)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "SequenceScorer":
@@ -170,22 +178,25 @@ class SequenceScorer(_PreTrainedModel):  # type: ignore[misc]
         """Score sequences `[batch, length]` that begin with [CLS]; padding is not looked at."""
         if attention_mask is None:
             attention_mask = padding_mask(input_ids, self.encoder.config.pad_token_id)
-        elif self.ngrams is not None:  # an n-gram at the end of a text must not reach into padding
+        elif self.config.outside_ids:  # channels know padding by its id
             input_ids = input_ids.masked_fill(attention_mask == 0, self.config.outside_ids[0])
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoder_frozen):
             hidden = self.encoder(
                 input_ids=input_ids, attention_mask=attention_mask
             ).last_hidden_state
-        hidden = hidden.to(self.cls_head.weight.dtype)  # an encoder alone may be in bfloat16
+            enriched = self.enriched
+            features = None if enriched is None else enriched.take_features(input_ids)
+        dtype = self.cls_head.weight.dtype  # an encoder alone may be in bfloat16
+        features = None if features is None else features.to(dtype)
+        hidden = hidden.to(dtype)
         special = torch.tensor(self.config.special_token_ids, device=input_ids.device)
         counted = ~torch.isin(input_ids, special)
         logit = cls_logit = self.cls_head(hidden[:, 0]).squeeze(-1).float()
         token_logits = None
         if self.token_head is not None:
             token_logits = self.token_head(hidden).squeeze(-1).float()
-            if self.ngram_head is not None and self.ngrams is not None:
-                grams = self.ngrams.features(input_ids).to(self.ngram_head.weight.dtype)
-                token_logits = token_logits + self.ngram_head(grams).squeeze(-1).float()
+            if self.channel_head is not None and features is not None:
+                token_logits = token_logits + self.channel_head(features).squeeze(-1).float()
             probability = token_logits.sigmoid() * counted
             mean = probability.sum(dim=1) / counted.sum(dim=1).clamp(min=1)
             logit = logit + mean.clamp(MEAN_MARGIN, 1 - MEAN_MARGIN).logit()
@@ -230,6 +241,23 @@ def padding_mask(input_ids: Tensor, pad_token_id: int | None) -> Tensor | None:
         return None
     tokens = input_ids != pad_token_id
     return None if bool(tokens.all()) else tokens.long()
+
+
+def _channels_of(config: SequenceScorerConfig) -> list[Channel]:
+    channels: list[Channel] = []
+    if config.ngram_sizes:
+        channels.append(
+            NgramChannel(
+                sizes=config.ngram_sizes,
+                bits=config.ngram_bits,
+                width=config.ngram_width,
+                dropout=config.ngram_dropout,
+                outside=config.outside_ids,
+            )
+        )
+    if config.likelihoods:
+        channels.append(LikelihoodChannel(**config.likelihoods, special=config.special_token_ids))
+    return channels
 
 
 def _encoder_of(config: Any) -> Any:

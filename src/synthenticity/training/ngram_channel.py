@@ -1,16 +1,17 @@
-"""N-grams of ids as a second input of the scorer's encoder, each looked up by its hash.
+"""N-grams of ids as a channel of the scorer, each looked up by its hash.
 
 A fill is often a run of tokens that nobody writes, and a small encoder takes long to learn that
-from single ones. So each token also brings the n-grams around it: they are hashed into tables
-(Bojanowski et al. 2017), which a linear layer adds to the token's embedding. It starts at zero: at
-first the encoder reads what it was pretrained on. On Shakespeare's characters that moves the token
-AUROC within documents from .66 to .72, for a tenth of the time of a step (docs/benchmarks.md).
+from single ones. So each token also brings the n-grams around it, hashed into tables (Bojanowski et
+al. 2017). On Shakespeare's characters that moves the token AUROC within documents from .66 to .73
+(docs/benchmarks.md).
 """
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+
+from synthenticity.training.enriched_embedding import Channel
 
 PRIME, FACTOR = 2**31 - 1, 1_000_003
 """A rolling hash below 2^31: no product leaves 63 bits, so every device computes the same."""
@@ -34,11 +35,10 @@ def ngram_buckets(ids: Tensor, size: int, bits: int) -> Tensor:
     return buckets
 
 
-class NgramEmbedding(nn.Module):
-    """Takes the place of an encoder's embedding of ids, and adds what their n-grams say.
+class NgramChannel(Channel):
+    """What is known of the n-grams around each token.
 
     Args:
-        words: the encoder's own embedding.
         sizes: of the n-grams, in tokens.
         bits: each size has 2^bits buckets.
         width: numbers that a bucket holds.
@@ -49,7 +49,6 @@ class NgramEmbedding(nn.Module):
 
     def __init__(
         self,
-        words: nn.Embedding,
         *,
         sizes: Sequence[int],
         bits: int,
@@ -58,24 +57,13 @@ class NgramEmbedding(nn.Module):
         outside: Sequence[int],
     ) -> None:
         super().__init__()
-        self.words = words
         self.sizes, self.bits, self.outside = tuple(sizes), bits, tuple(outside)
+        self.width = width * len(self.sizes)
         self.table = nn.Embedding(len(self.sizes) << bits, width)
         self.dropout = nn.Dropout2d(dropout)
-        self.projection = nn.Linear(width * len(self.sizes), words.embedding_dim)
 
-    @property
-    def weight(self) -> Tensor:
-        """The encoder's own embeddings, `[vocabulary, width]`."""
-        return self.words.weight
-
-    def forget(self) -> None:
-        """Say nothing, as before any training."""
-        nn.init.zeros_(self.projection.weight)
-        nn.init.zeros_(self.projection.bias)
-
-    def features(self, ids: Tensor) -> Tensor:
-        """Return what lies in the tables, `[batch, length, sizes * width]`, of the n-grams of ids
+    def forward(self, ids: Tensor) -> Tensor:
+        """Return what lies in the tables, `[batch, length, width]`, of the n-grams of ids
         `[batch, length]`.
         """
         text = ids + 1
@@ -92,8 +80,3 @@ class NgramEmbedding(nn.Module):
         if self.training:  # whole n-grams: Dropout2d takes [batch, n-grams, 1, width]
             found = self.dropout(found.flatten(1, 2)[:, :, None, :]).reshape(found.shape)
         return found.flatten(2)
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """Return the embeddings `[batch, length, embedding width]` of ids `[batch, length]`."""
-        embedding: Tensor = self.words(ids) + self.projection(self.features(ids))
-        return embedding
