@@ -147,6 +147,15 @@ def calibration_lines(made: Calibration, run: Path) -> list[str]:
     return [*lines, f"written beside {run}; score reports it"]
 
 
+def ringing_alarms(row: Mapping[str, Any]) -> Text:
+    """Return the sentences of the alarms that ring on a data set, a line each; maybe none."""
+    lines = Text()
+    for alarm in row["alarms"]:
+        if alarm["rings"]:
+            lines.append(f"ALARM: {alarm['name']}. {alarm['sentence']}\n", "bold red")
+    return lines
+
+
 def format_figure(value: Any) -> str:
     """Return a figure as people read it.
 

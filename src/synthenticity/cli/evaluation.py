@@ -1,12 +1,21 @@
 """The commands that say how good a scorer is, and how good one can be: evaluate, limit."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from synthenticity.cli.app import GOOD, Json, app, console_for, quiet_libraries, read_ratio
+from synthenticity.cli.app import (
+    CHECK_FAILED,
+    GOOD,
+    Json,
+    app,
+    console_for,
+    quiet_libraries,
+    read_ratio,
+)
 from synthenticity.errors import ConfigError
 
 
@@ -31,41 +40,51 @@ def evaluate(
     out: Annotated[Path | None, Parameter(help="Write the result there, as JSON.")] = None,
     as_json: Json = False,
 ) -> int:
-    """Put a scorer beside honest baselines, on the test split of each data set."""
+    """Put a scorer beside honest baselines, on the test split of each data set.
+
+    Where the limit of a data set is known, it is one more line. Exit code 1 if an alarm rings.
+    """
     console = console_for(stderr=True)
     with quiet_libraries():
         from synthenticity.durable import write_whole
         from synthenticity.evaluation.evaluate import evaluate as run_evaluate
 
-        found = run_evaluate(
+        evaluated = run_evaluate(
             [run, *(seeds or [])],
             data,
             mlm=mlm,
             on_message=lambda text: console.print(text, markup=False),
-        ).to_json()
+        )
+        found = evaluated.to_json()
         if out is not None:
             write_whole(out, json.dumps(found, indent=1).encode())
+    code = CHECK_FAILED if evaluated.rings else GOOD
     if as_json:
         print(json.dumps(found))
-        return GOOD
-    from synthenticity.display import EVALUATION_WIDTH, evaluation_table
+        return code
+    from synthenticity.display import EVALUATION_WIDTH, evaluation_table, ringing_alarms
 
     wide = console_for(least_width=EVALUATION_WIDTH)
     for row in found["rows"]:
         wide.print(evaluation_table(row))
-    return GOOD
+        wide.print(ringing_alarms(row), end="")
+    return code
 
 
 @app.command
 def limit(
     source: Annotated[
-        Literal["markov", "switching"],
+        str,
         Parameter(
             help="markov: a Markov chain whose masks it fills itself, perfectly. switching: two "
-            "chains that take turns, the machine's being the human's at another temperature."
+            "chains that take turns, the machine's being the human's at another temperature. Or a "
+            "directory of scorer data, whose test split is measured on."
         ),
     ],
     *,
+    mlm: Annotated[
+        str | None, Parameter(help="Of a directory: the model that filled it, for the genie.")
+    ] = None,
     corpus: Annotated[str, Parameter(help="Text whose neighbours make the chain.")] = "shakespeare",
     length: Annotated[int, Parameter(help="Characters of a text.")] = 256,
     ratio: Annotated[str, Parameter(help="Share that is filled, or a range.")] = "0.1,0.7",
@@ -75,6 +94,8 @@ def limit(
     as_json: Json = False,
 ) -> int:
     """Compute what the best possible scorer does on text whose source is known exactly."""
+    if source not in ("markov", "switching"):
+        return _limit_of_data(Path(source), mlm, as_json)
     ratios = read_ratio(ratio)
     for name, value in {"length": length, "texts": texts, "temperature": temperature}.items():
         if not value > 0:
@@ -93,13 +114,30 @@ def limit(
             if source == "markov"
             else switching_limit(SwitchingSource.cooled(chain, temperature), asked)
         )
-    if as_json:
-        print(
-            json.dumps({"source": found.source, "texts": texts, "length": length, **found.figures})
+    about = {"source": found.source, "texts": texts, "length": length}
+    title = f"The limit: {texts} texts of {length} characters, {found.source}"
+    return _show_limit(title, about, found.figures, as_json)
+
+
+def _limit_of_data(directory: Path, mlm: str | None, as_json: bool) -> int:
+    console = console_for(stderr=True)
+    with quiet_libraries():
+        from synthenticity.evaluation.known_limits import limit_of_data
+
+        name, figures = limit_of_data(
+            directory, mlm=mlm, on_message=lambda text: console.print(text, markup=False)
         )
+    about = {"data": str(directory), "limit": name}
+    return _show_limit(f"{directory}: {name}", about, figures, as_json)
+
+
+def _show_limit(
+    title: str, about: Mapping[str, Any], figures: Mapping[str, float], as_json: bool
+) -> int:
+    if as_json:
+        print(json.dumps({**about, **figures}))
         return GOOD
     from synthenticity.display import figures_table
 
-    title = f"The limit: {texts} texts of {length} characters, {found.source}"
-    console_for().print(figures_table(title, found.figures))
+    console_for().print(figures_table(title, figures))
     return GOOD

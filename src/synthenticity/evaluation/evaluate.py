@@ -3,6 +3,7 @@
 Each data set is a row of the table, so a held-out axis (another filling model, pattern, domain,
 length) is one more data set. Nothing is fitted from row to row: baselines learn from the train
 split of the first, the scorer's own, and thresholds of false alarms come from its val split.
+Where more is known of a data set, its limit is one more line of the row.
 """
 
 import hashlib
@@ -11,7 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from synthenticity.errors import ConfigError
 from synthenticity.evaluation.judging import Said, judge
+from synthenticity.evaluation.known_limits import BAYES, KnownLimit, limit_alarm, limits_of
 from synthenticity.evaluation.sequences import Sequences
 from synthenticity.evaluation.systems import (
     MOST_READ,
@@ -46,9 +49,9 @@ class Evaluated:
         fitted: how many sequences the baselines were fitted on.
         thresholds: of each system, by rate of false alarms.
         rows: one a data set, plain values: `name`, `sequences`, `documents`, `files` (SHA-256),
-            and `systems`, which hold `figures`, `intervals` and, of others than the scorer, by how
-            much the scorer's absolute error differs (`mae_difference`, negative where the scorer is
-            better).
+            `alarms` (`name`, `rings`, `sentence`) and `systems`, which hold `figures`, `intervals`
+            and, of others than the scorer, by how much the scorer's absolute error differs
+            (`mae_difference`, negative where the scorer is better).
         evidence: of each row; not part of the JSON.
         tokenizer: of all sequences; not part of the JSON.
 
@@ -60,6 +63,11 @@ class Evaluated:
     rows: list[dict[str, Any]]
     evidence: list[Evidence] = field(repr=False)
     tokenizer: Any = field(repr=False)
+
+    @property
+    def rings(self) -> bool:
+        """Whether any alarm does."""
+        return any(alarm["rings"] for row in self.rows for alarm in row["alarms"])
 
     def to_json(self) -> dict[str, Any]:
         """Return all plain values."""
@@ -76,7 +84,7 @@ def evaluate(
     most_read: int = MOST_READ,
     on_message: Callable[[str], None] = lambda _: None,
 ) -> Evaluated:
-    """Put a scorer and every baseline before the test split of each data set.
+    """Put a scorer, baselines and what is known at best before the test split of each data set.
 
     Args:
         runs: folders of the scorer, one a training seed; figures are means over them.
@@ -108,14 +116,41 @@ def evaluate(
     for directory in data:
         on_message(f"judging {directory}")
         test = reading.with_likelihoods(reading.read(directory, "test"))
-        found = Evidence(test, systems.say(test))
-        rows.append(_row(directory, found, judge(test, found.said, thresholds, times)))
+        limits = _Limits(limits_of(directory, reading, on_message), on_message)
+        found = Evidence(test, systems.say(test) | limits.say(test))
+        own = limits.thresholds(directory, reading)
+        rows.append(_row(directory, found, judge(test, found.said, thresholds | own, times)))
         evidence.append(found)
     named = {
         name: {f"{rate:g}": value for rate, value in by_rate.items()}
         for name, by_rate in thresholds.items()
     }
     return Evaluated([str(run) for run in runs], len(train), named, rows, evidence, tokenizer)
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """What is known of one data set at best."""
+
+    known: Sequence[KnownLimit]
+    on_message: Callable[[str], None]
+
+    def say(self, sequences: Sequences) -> dict[str, Said]:
+        """Return what each says, but for one that cannot say anything of such texts."""
+        said: dict[str, Said] = {}
+        for limit in self.known:
+            self.on_message(f"computing {limit.name}")
+            try:
+                said[limit.name] = [limit.predict(sequences)]
+            except ConfigError as error:
+                self.on_message(str(error))
+        return said
+
+    def thresholds(self, directory: Path, reading: Reading) -> dict[str, dict[float, float]]:
+        """Return thresholds by the data set's own val split; none without one."""
+        if not self.known or not BatchQueue(directory).numbers("val"):
+            return {}
+        return thresholds_of(self.say(reading.human_text(directory)))
 
 
 def _row(directory: Path, found: Evidence, systems: dict[str, Any]) -> dict[str, Any]:
@@ -125,6 +160,7 @@ def _row(directory: Path, found: Evidence, systems: dict[str, Any]) -> dict[str,
         "documents": len(set(found.test.columns["document"].tolist())),
         "files": _checksums(directory, "test"),
         "systems": systems,
+        "alarms": [limit_alarm(systems[BAYES])] if BAYES in systems else [],
     }
 
 

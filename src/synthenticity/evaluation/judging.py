@@ -77,13 +77,11 @@ def mean_of(values: Floats) -> float:
     return float(known.mean()) if len(known) else float("nan")
 
 
-def _values(test: Sequences, runs: Said) -> dict[str, Floats]:
-    """Return what figures are means of, `[sequences]`, NaN where one does not apply; over runs."""
-    each = [_values_of_run(test, said) for said in runs]
-    return {name: np.mean([found[name] for found in each], axis=0) for name in each[0]}
+def values_of(test: Sequences, said: Predictions) -> dict[str, Floats]:
+    """Return what the figures of one run are means of, `[sequences]`, NaN where one does not apply.
 
-
-def _values_of_run(test: Sequences, said: Predictions) -> dict[str, Floats]:
+    `mae` is over what is partly filled, `mae_all` over everything.
+    """
     partly, human = partly_filled(test), test.ratios == 0
 
     def where(some: NDArray[np.bool_], value: Floats) -> Floats:
@@ -104,6 +102,12 @@ def _values_of_run(test: Sequences, said: Predictions) -> dict[str, Floats]:
             values[f"{kind}interval_coverage"] = where(some, inside.astype(np.float64))
             values[f"{kind}interval_width"] = where(some, said.high - said.low)
     return values
+
+
+def _values(test: Sequences, runs: Said) -> dict[str, Floats]:
+    """Return what figures are means of, `[sequences]`, NaN where one does not apply; over runs."""
+    each = [values_of(test, said) for said in runs]
+    return {name: np.mean([found[name] for found in each], axis=0) for name in each[0]}
 
 
 def _judged(

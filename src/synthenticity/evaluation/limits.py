@@ -7,7 +7,7 @@ is known exactly, but a genie who sees the original, too, knows more than any sc
 is a bound. Nobody beats a limit: a scorer that does has seen the answers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthenticity.errors import ConfigError
+from synthenticity.recipe import Recipe
 from synthenticity.synthesis.markov_source import MarkovSource
 
 Floats = NDArray[np.float64]
@@ -67,6 +68,18 @@ def count_prior(length: int, ratios: tuple[float, float]) -> Floats:
         return np.asarray(np.eye(length + 1)[round(low * length)])
     edges = np.clip((np.arange(length + 2) - 0.5) / length, low, high)
     return np.asarray(np.diff(edges) / (high - low))
+
+
+def mixture_prior(length: int, recipes: Sequence[Recipe]) -> Floats:
+    """Return the probability `[length + 1]` of each number of masks in a mixture of recipes.
+
+    >>> untouched, some = Recipe(ratio=(0, 0)), Recipe(ratio=(0.5, 1.0), weight=3.0)
+    >>> mixture_prior(4, [untouched, some]).tolist()
+    [0.25, 0.0, 0.1875, 0.375, 0.1875]
+    """
+    weights = np.array([recipe.weight for recipe in recipes])
+    priors = [count_prior(length, recipe.ratio) for recipe in recipes]
+    return np.asarray(weights @ np.array(priors) / weights.sum())
 
 
 def markov_posterior(source: MarkovSource, filled: NDArray[np.int64], prior: Floats) -> Posterior:
