@@ -67,7 +67,7 @@ class Budget:
 
 BUDGETS = {
     "fast": Budget(mlm_iters=1400, scorer_iters=600, plan_iters=200, scorer_files=5),
-    "full": Budget(mlm_iters=8000, scorer_iters=5000, plan_iters=2000, scorer_files=50),
+    "full": Budget(mlm_iters=8000, scorer_iters=3000, plan_iters=2000, scorer_files=50),
 }
 
 
