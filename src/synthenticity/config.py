@@ -267,6 +267,9 @@ Write the smaller number first.
     unfreeze_lr_multiplier: float = setting(
         "training", 1.0, "learning rate of the thawed encoder, relative to the head's"
     )
+    head_lr_multiplier: float = setting(
+        "training", 1.0, "learning rate of what is new, heads and channels, relative to the rest"
+    )
     feature_cache_gb: float = setting(
         "training",
         2.0,
@@ -405,6 +408,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "ratio_weight": NOT_NEGATIVE,
     "unfreeze_at_iteration": NOT_NEGATIVE,
     "unfreeze_lr_multiplier": NOT_NEGATIVE,
+    "head_lr_multiplier": NOT_NEGATIVE,
     "feature_cache_gb": NOT_NEGATIVE,
     "target_smoothing": SHARE,
 }

@@ -95,11 +95,32 @@ def test_a_thawed_encoder_moves_by_its_own_learning_rate(frozen: Config, tmp_pat
         steps = [
             (value - before[name]).abs().mean()
             for name, value in weights(folder).items()
-            if name.startswith("encoder.")
+            if name.startswith("encoder.") and not is_new(name)
         ]
         moved[multiplier] = float(torch.stack(steps).mean())
     assert moved[0.0] == 0.0
     assert moved[0.1] == pytest.approx(0.1 * moved[1.0], rel=0.3)
+
+
+def is_new(name: str) -> bool:
+    """Whether a parameter is none of the pretrained encoder's."""
+    return not name.startswith("encoder.") or "channels" in name or "projection" in name
+
+
+def test_what_is_new_learns_by_a_rate_of_its_own(scorer_config: Config, tmp_path: Path) -> None:
+    config = dataclasses.replace(
+        scorer_config, max_iters=1, eval_interval=1, warmup_iters=0, weight_decay=0.0
+    )
+    before = starting_weights(config)
+    moved = {}
+    for multiplier in (1.0, 0.0):
+        folder = tmp_path / str(multiplier)
+        train(dataclasses.replace(config, head_lr_multiplier=multiplier), folder)
+        moved[multiplier] = {
+            name for name, value in weights(folder).items() if not torch.equal(value, before[name])
+        }
+    assert any(is_new(name) for name in moved[1.0])
+    assert moved[0.0] and not any(is_new(name) for name in moved[0.0])
 
 
 def test_a_frozen_encoder_has_no_gradient_and_no_dropout(frozen: Config) -> None:

@@ -4,7 +4,7 @@ An objective turns a batch into a loss and the val set into figures; the trainer
 else about the task.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import numpy as np
@@ -45,8 +45,8 @@ class Objective(Protocol):
         """Fit what a trained model owes to a fixed set that it was not trained on."""
         ...
 
-    def head_modules(self, model: Any) -> Sequence[Any]:
-        """Return the modules that are not the encoder."""
+    def encoder_parameters(self, model: Any) -> Iterable[Any]:
+        """Return the parameters that a pretrained encoder brings; the others are new."""
         ...
 
 
@@ -98,9 +98,9 @@ class LanguageModelObjective:
     def settle(self, model: Any, data: Columns, batch_size: int) -> None:
         """Leave the model as it is."""
 
-    def head_modules(self, model: Any) -> Sequence[Any]:
-        """Return everything but the encoder."""
-        return [module for module in model.children() if module is not model.base_model]
+    def encoder_parameters(self, model: Any) -> Iterable[Any]:
+        """Return those of the encoder, a matrix that the LM head shares with it included."""
+        return list(model.base_model.parameters())
 
 
 class ScorerObjective:
@@ -166,7 +166,6 @@ class ScorerObjective:
             torch.maximum(low - true, true - high).numpy(), SCORER_INTERVAL
         )
 
-    def head_modules(self, model: SequenceScorer) -> Sequence[Any]:
-        """Return the heads."""
-        heads = (model.cls_head, model.token_head, model.channel_head, model.interval_head)
-        return [module for module in heads if module is not None]
+    def encoder_parameters(self, model: SequenceScorer) -> Iterable[Any]:
+        """Return those of the encoder without its channels."""
+        return model.pretrained_parameters()

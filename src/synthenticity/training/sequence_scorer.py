@@ -141,6 +141,13 @@ class SequenceScorer(_PreTrainedModel):  # type: ignore[misc]
         embedding = self.encoder.get_input_embeddings()
         return embedding if isinstance(embedding, EnrichedEmbedding) else None
 
+    def pretrained_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters of the encoder without those of its channels."""
+        enriched = self.enriched
+        new = [] if enriched is None else [*enriched.channels, enriched.projection]
+        added = {id(each) for module in new for each in module.parameters()}
+        return [each for each in self.encoder.parameters() if id(each) not in added]
+
     def load_encoder(self, weights: dict[str, Tensor]) -> None:
         """Take the weights of an encoder of the same architecture, which has no channels."""
         enriched = self.enriched

@@ -131,31 +131,29 @@ class StreamTrainer(Trainer):  # type: ignore[misc]
     def create_optimizer(self, model: Any = None) -> Any:
         """Make an optimizer that holds every parameter from the start, frozen ones included.
 
-        Two pairs of groups (with and without weight decay): the heads, and the encoder, whose
-        learning rate is multiplied by `unfreeze_lr_multiplier` if it starts frozen. A matrix that
-        both share is the encoder's.
+        Two pairs of groups (with and without weight decay): what is new (heads and channels), and
+        the encoder. Their learning rates are multiplied by `head_lr_multiplier`, and by
+        `unfreeze_lr_multiplier` if the encoder starts frozen. A matrix that both share is the
+        encoder's.
         """
         if self.optimizer is not None:
             return self.optimizer
         target = self.model if model is None else model
         optimizer_class, arguments = self.get_optimizer_cls_and_kwargs(self.args, target)
         decayed = set(self.get_decay_parameter_names(target))
-        heads = {
-            id(parameter)
-            for module in self.objective.head_modules(target)
-            for parameter in module.parameters()
-        } - {id(parameter) for parameter in target.base_model.parameters()}
+        encoder = {id(parameter) for parameter in self.objective.encoder_parameters(target)}
         rate = arguments["lr"]
         slowed = self.settings.freeze_transformer
         encoder_rate = rate * (self.settings.unfreeze_lr_multiplier if slowed else 1.0)
+        head_rate = rate * self.settings.head_lr_multiplier
         groups: dict[tuple[bool, bool], list[Any]] = {}
         for name, parameter in target.named_parameters():
-            groups.setdefault((id(parameter) in heads, name in decayed), []).append(parameter)
+            groups.setdefault((id(parameter) not in encoder, name in decayed), []).append(parameter)
         self.optimizer = optimizer_class(
             [
                 {
                     "params": parameters,
-                    "lr": rate if is_head else encoder_rate,
+                    "lr": head_rate if is_head else encoder_rate,
                     "weight_decay": self.args.weight_decay if decays else 0.0,
                 }
                 for (is_head, decays), parameters in sorted(
