@@ -14,6 +14,8 @@ from synthenticity.config import Config
 from synthenticity.errors import CompatibilityError, CorpusError
 from synthenticity.evaluation.evaluate import evaluate
 from synthenticity.evaluation.judging import SCORER
+from synthenticity.evaluation.leaks import LeakAlarm
+from synthenticity.evaluation.sequences import Sequences
 from synthenticity.providers.prepare import prepare
 from synthenticity.stream.dataset_consumer import DatasetConsumer
 from synthenticity.training.model import load_scorer
@@ -112,8 +114,13 @@ def test_without_human_text_in_val_there_is_no_threshold(
 
 
 def test_the_command_prints_a_table_and_writes_what_it_found(
-    scorer_path: Path, scorer_config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    scorer_path: Path,
+    scorer_config: Config,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr("synthenticity.evaluation.evaluate.leak_alarms", lambda *_: [])
     command = ["evaluate", str(scorer_path), scorer_config.data_dir]
     assert cli.run([*command, "--out", str(tmp_path / "found.json")]) == cli.GOOD
     shown = capsys.readouterr()
@@ -121,6 +128,30 @@ def test_the_command_prints_a_table_and_writes_what_it_found(
     written = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
     assert cli.run([*command, "--json"]) == cli.GOOD
     assert json.loads(capsys.readouterr().out) == written
+
+
+def test_an_alarm_that_rings_is_printed_and_fails_the_command(
+    scorer_path: Path,
+    scorer_config: Config,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    seen: list[int] = []
+
+    def alarms(train: Sequences, test: Sequences, said: np.ndarray, _: object) -> list[LeakAlarm]:
+        seen.extend([len(train), len(test), len(said)])
+        assert "original_ids" in train.columns and "original_ids" in test.columns
+        return [LeakAlarm("smoke", 0.5, 0.1, "Half of it."), LeakAlarm("haze", 0.0, 0.1, "None.")]
+
+    monkeypatch.setattr("synthenticity.evaluation.evaluate.leak_alarms", alarms)
+    command = ["evaluate", str(scorer_path), scorer_config.data_dir]
+    assert cli.run([*command, "--out", str(tmp_path / "found.json")]) == cli.CHECK_FAILED
+    shown = capsys.readouterr().out
+    assert "ALARM: smoke. Half of it." in shown and "haze" not in shown
+    assert seen == [36, 36, 36]
+    written = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
+    assert [each["rings"] for each in written["rows"][0]["alarms"]] == [True, False]
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from synthenticity.errors import ConfigError
-from synthenticity.evaluation.judging import Said, judge
+from synthenticity.evaluation.judging import SCORER, Said, judge
 from synthenticity.evaluation.known_limits import BAYES, KnownLimit, limit_alarm, limits_of
+from synthenticity.evaluation.leaks import LeakAlarm, leak_alarms
 from synthenticity.evaluation.sequences import Sequences
 from synthenticity.evaluation.systems import (
     MOST_READ,
@@ -49,9 +53,9 @@ class Evaluated:
         fitted: how many sequences the baselines were fitted on.
         thresholds: of each system, by rate of false alarms.
         rows: one a data set, plain values: `name`, `sequences`, `documents`, `files` (SHA-256),
-            `alarms` (`name`, `rings`, `sentence`) and `systems`, which hold `figures`, `intervals`
-            and, of others than the scorer, by how much the scorer's absolute error differs
-            (`mae_difference`, negative where the scorer is better).
+            `alarms` (`name`, `value`, `limit`, `sentence`, `rings`) and `systems`, which hold
+            `figures`, `intervals` and, of others than the scorer, by how much the scorer's absolute
+            error differs (`mae_difference`, negative where the scorer is better).
         evidence: of each row; not part of the JSON.
         tokenizer: of all sequences; not part of the JSON.
 
@@ -119,7 +123,12 @@ def evaluate(
         limits = _Limits(limits_of(directory, reading, on_message), on_message)
         found = Evidence(test, systems.say(test) | limits.say(test))
         own = limits.thresholds(directory, reading)
-        rows.append(_row(directory, found, judge(test, found.said, thresholds | own, times)))
+        judged = judge(test, found.said, thresholds | own, times)
+        on_message("looking for leaks")
+        alarms = leak_alarms(train, test, _mean_ratios(found.said[SCORER]), tokenizer)
+        if BAYES in judged:
+            alarms.append(limit_alarm(judged[BAYES]))
+        rows.append(_row(directory, found, judged, alarms))
         evidence.append(found)
     named = {
         name: {f"{rate:g}": value for rate, value in by_rate.items()}
@@ -153,14 +162,20 @@ class _Limits:
         return thresholds_of(self.say(reading.human_text(directory)))
 
 
-def _row(directory: Path, found: Evidence, systems: dict[str, Any]) -> dict[str, Any]:
+def _mean_ratios(runs: Said) -> NDArray[np.float64]:
+    return np.asarray(np.mean([each.ratios for each in runs], axis=0))
+
+
+def _row(
+    directory: Path, found: Evidence, systems: dict[str, Any], alarms: Sequence[LeakAlarm]
+) -> dict[str, Any]:
     return {
         "name": Path(directory).name,
         "sequences": len(found.test),
         "documents": len(set(found.test.columns["document"].tolist())),
         "files": _checksums(directory, "test"),
         "systems": systems,
-        "alarms": [limit_alarm(systems[BAYES])] if BAYES in systems else [],
+        "alarms": [alarm.to_json() for alarm in alarms],
     }
 
 

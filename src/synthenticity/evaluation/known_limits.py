@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from synthenticity.config_file import load_config
 from synthenticity.errors import ConfigError, SynthenticityError
 from synthenticity.evaluation.judging import mean_of, values_of
+from synthenticity.evaluation.leaks import LeakAlarm
 from synthenticity.evaluation.limits import (
     Posterior,
     genie_posterior,
@@ -180,7 +181,7 @@ class GenieLimit:
         return restoring
 
 
-def limit_alarm(system: Mapping[str, Any]) -> dict[str, Any]:
+def limit_alarm(system: Mapping[str, Any]) -> LeakAlarm:
     """Say whether a scorer is better than the exact limit, a system that `judge` has judged.
 
     The error is that over all sequences: those of one kind anybody may favour. `value` is how much
@@ -188,15 +189,12 @@ def limit_alarm(system: Mapping[str, Any]) -> dict[str, Any]:
     """
     low, high = system["intervals"]["mae_all_difference"]
     found = f"{system['mae_all_difference']:+.4f}, 95 % {low:+.4f} to {high:+.4f}"
-    return {
-        "name": "better than the limit",
-        "value": -high,
-        "limit": 0.0,
-        "rings": -high > 0.0,
-        "sentence": f"The scorer errs less than anybody can ({found}): it has seen the answers."
-        if -high > 0.0
-        else f"The scorer is not better than the limit; the difference in error is {found}.",
-    }
+    sentence = (
+        f"The scorer errs less than anybody can ({found}): it has seen the answers."
+        if high < 0
+        else f"The scorer is not better than the limit; the difference in error is {found}."
+    )
+    return LeakAlarm("better than the limit", -high, 0.0, sentence)
 
 
 def _bayes(directory: Path, meta: Meta, on_message: Say) -> BayesLimit | None:

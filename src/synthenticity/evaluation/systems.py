@@ -11,6 +11,7 @@ from synthenticity.errors import CompatibilityError, CorpusError
 from synthenticity.evaluation.baselines import LIKELIHOOD_BASELINES, Baseline, all_baselines
 from synthenticity.evaluation.figures import ALARM_RATES, threshold_at
 from synthenticity.evaluation.judging import SCORER, Said
+from synthenticity.evaluation.leaks import HUMAN_COLUMNS
 from synthenticity.evaluation.predictions import Predictions, predict
 from synthenticity.evaluation.sequences import COLUMNS, Sequences, sequences_of
 from synthenticity.stream.dataset_consumer import DatasetConsumer
@@ -37,7 +38,7 @@ class Reading:
     model: Any = None
 
     def read(self, directory: Path, split: str) -> Sequences:
-        """Return a split.
+        """Return a split, with the text before filling, too, where files have it.
 
         Raises:
             ProviderTimeoutError: it is not complete.
@@ -46,6 +47,8 @@ class Reading:
         consumer = DatasetConsumer(
             directory, batch_size=1, split=split, columns=COLUMNS, wait_seconds=PATIENCE
         )
+        known = consumer.meta.schema.names()
+        consumer.choose_columns([*COLUMNS, *(name for name in HUMAN_COLUMNS if name in known)])
         return sequences_of(consumer.read_all(), self.tokenizer)
 
     def with_likelihoods(self, sequences: Sequences) -> Sequences:
