@@ -39,6 +39,7 @@ from synthenticity.training.checkpoint_files import (
 from synthenticity.training.loss import LossModifiers, ScorerLoss
 from synthenticity.training.model import build_language_model, build_scorer, load_scorer
 from synthenticity.training.objective import LanguageModelObjective, ScorerObjective
+from synthenticity.training.sequence_scorer import IDENTITY_MAP
 from synthenticity.training.train import train
 
 
@@ -194,7 +195,9 @@ def test_what_is_watched_is_the_val_set_and_nothing_else(
     objective = ScorerObjective(
         ScorerLoss(scorer_config.ratio_loss, scorer_config.ratio_weight), target="synthenticity"
     )
-    figures = objective.evaluate(load_scorer(scorer_path), val, 8)
+    scorer = load_scorer(scorer_path)
+    scorer.config.ratio_map = list(IDENTITY_MAP)  # fitted to that very set when all was done
+    figures = objective.evaluate(scorer, val, 8)
     said = json.loads((scorer_path / "metrics.json").read_text(encoding="utf-8"))["eval"]
     for name in ("mae", "loss", "token_auroc_filled"):
         assert said[name] == pytest.approx(figures[name], rel=1e-4)
@@ -210,7 +213,7 @@ def test_intervals_hold_what_they_promise_of_the_val_set(
         said = load_scorer(scorer_path)(torch.from_numpy(val["input_ids"].astype(np.int64)))
     true = val["targets"]
     inside = (said.low.numpy() - 1e-6 <= true) & (true <= said.high.numpy() + 1e-6)
-    assert inside.sum() == np.ceil(0.9 * (len(true) + 1))
+    assert 0 <= inside.sum() - np.ceil(0.9 * (len(true) + 1)) <= 2  # a tie or two
 
 
 def test_the_last_weights_are_evaluated_wherever_the_interval_ends(
