@@ -187,15 +187,7 @@ class SequenceScorer(_PreTrainedModel):  # type: ignore[misc]
             attention_mask = padding_mask(input_ids, self.encoder.config.pad_token_id)
         elif self.config.outside_ids:  # channels know padding by its id
             input_ids = input_ids.masked_fill(attention_mask == 0, self.config.outside_ids[0])
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoder_frozen):
-            hidden = self.encoder(
-                input_ids=input_ids, attention_mask=attention_mask
-            ).last_hidden_state
-            enriched = self.enriched
-            features = None if enriched is None else enriched.take_features(input_ids)
-        dtype = self.cls_head.weight.dtype  # an encoder alone may be in bfloat16
-        features = None if features is None else features.to(dtype)
-        hidden = hidden.to(dtype)
+        hidden, features = self._read(input_ids, attention_mask)
         special = torch.tensor(self.config.special_token_ids, device=input_ids.device)
         counted = ~torch.isin(input_ids, special)
         logit = cls_logit = self.cls_head(hidden[:, 0]).squeeze(-1).float()
@@ -222,6 +214,18 @@ class SequenceScorer(_PreTrainedModel):  # type: ignore[misc]
             low=(low - margin).clamp(0, 1),
             high=(high + margin).clamp(0, 1),
         )
+
+    def _read(
+        self, input_ids: Tensor, attention_mask: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return what encoder and channels make of each token, `[batch, length, width]` both."""
+        enriched, dtype = self.enriched, self.cls_head.weight.dtype
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoder_frozen):
+            hidden = self.encoder(
+                input_ids=input_ids, attention_mask=attention_mask
+            ).last_hidden_state
+            features = None if enriched is None else enriched.take_features(input_ids).to(dtype)
+        return hidden.to(dtype), features  # an encoder alone may be in bfloat16
 
 
 def mapped_logit(logit: Tensor, ratio_map: Sequence[float]) -> Tensor:
