@@ -28,7 +28,6 @@ SCORER_CONFIG = Path(__file__).parents[1] / "configs" / "subword_scorer.toml"
 SHARES = (0.42, 0.42, 0.06, 0.10)
 SEED = 0
 """Every pool gets books, and all but val a novel."""
-LENGTHS = {128: "128 tokens", 256: "256 tokens"}
 TRAIN_FILES, TEST_FILES = 64, 2
 
 
@@ -49,31 +48,27 @@ def made(corpora: Path, out: Path) -> Stages:
     )
     write_config(mlm, out / "mlm.toml")
     stages.run("MLM", "train", out / "mlm.toml", "--prepare", "--out_dir", out / "mlm")
-    for length in LENGTHS:
-        scorer = dataclasses.replace(
-            load_config(SCORER_CONFIG),
-            corpus=str(out / "documents"),
-            data_dir=str(out / f"data_{length}"),
-            block_size=length,
-            mlm_checkpoint_path=str(out / "mlm"),
-            init_from_checkpoint=str(out / "mlm"),
-            **shared,
-        )
-        write_config(scorer, out / f"scorer_{length}.toml")
-        moby = dataclasses.replace(
-            scorer, corpus=str(out / "moby"), data_dir=str(out / f"moby_{length}")
-        )
-        write_config(moby, out / f"moby_{length}.toml")
-        for name, split, files in (
-            ("scorer", "train", TRAIN_FILES),
-            ("scorer", "val", TEST_FILES),
-            ("scorer", "test", TEST_FILES),
-            ("moby", "test", TEST_FILES),
-        ):
-            path = out / f"{name}_{length}.toml"
-            stages.run(f"{path.stem} {split}", "prepare", path, "--files", files, "--splits", split)
-        run = out / f"run_{length}"
-        stages.run(f"scorer {length}", "train", out / f"scorer_{length}.toml", "--out_dir", run)
+    scorer = dataclasses.replace(
+        load_config(SCORER_CONFIG),
+        corpus=str(out / "documents"),
+        data_dir=str(out / "data"),
+        mlm_checkpoint_path=str(out / "mlm"),
+        init_from_checkpoint=str(out / "mlm"),
+        **shared,
+    )
+    write_config(scorer, out / "scorer.toml")
+    moby = dataclasses.replace(scorer, corpus=str(out / "moby"), data_dir=str(out / "moby_data"))
+    write_config(moby, out / "moby.toml")
+    for name, split, files in (
+        ("scorer", "train", TRAIN_FILES),
+        ("scorer", "val", TEST_FILES),
+        ("scorer", "test", TEST_FILES),
+        ("moby", "test", TEST_FILES),
+    ):
+        path = out / f"{name}.toml"
+        stages.run(f"{path.stem} {split}", "prepare", path, "--files", files, "--splits", split)
+    run = out / "run"
+    stages.run("scorer", "train", out / "scorer.toml", "--out_dir", run)
     return stages
 
 
@@ -84,27 +79,24 @@ def main() -> None:
     options = parser.parse_args()
     out = options.out
     stages = made(options.corpora, out)
-    rows = []
-    for length, title in LENGTHS.items():
-        path = out / f"evaluation_{length}.json"
-        if not path.exists():
-            data = [out / f"data_{length}", out / f"moby_{length}"]
-            found = evaluate([out / f"run_{length}"], data, mlm=out / "mlm")
-            write_whole(path, json.dumps(found.to_json()))
-        judged = json.loads(path.read_text(encoding="utf-8"))["rows"]
-        for kind, each in zip(("held-out documents", "Moby-Dick"), judged, strict=True):
-            rows += [
-                {"tested on": f"{kind}, {title}", **row(name, system)}
-                for name, system in each["systems"].items()
-            ]
-    minutes = stages.seconds["MLM"] / 60, stages.seconds["scorer 128"] / 60
+    path = out / "evaluation.json"
+    if not path.exists():
+        found = evaluate([out / "run"], [out / "data", out / "moby_data"], mlm=out / "mlm")
+        write_whole(path, json.dumps(found.to_json()))
+    judged = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    rows = [
+        {"tested on": kind, **row(name, system)}
+        for kind, each in zip(("held-out documents", "Moby-Dick"), judged, strict=True)
+        for name, system in each["systems"].items()
+    ]
+    minutes = stages.seconds["MLM"] / 60, stages.seconds["scorer"] / 60
     record.write(
         "subword_scorer",
         title="A scorer with sub-word tokens",
         command="python benchmarks/subword_scorer.py CORPORA OUT",
         about="MiniLM of 6 layers of 384, given an LM head, as filling model "
-        f"({minutes[0]:.0f} processor minutes) and as the scorer's encoder ({minutes[1]:.0f}, 128 "
-        "tokens), one seed. Documents are novels of Austen and books of the King James Bible that "
+        f"({minutes[0]:.0f} processor minutes) and as the scorer's encoder ({minutes[1]:.0f}), one "
+        "seed, 128 tokens. Documents are novels of Austen and books of the King James Bible that "
         "neither has seen, and chapters of Moby-Dick, of which kind they have seen nothing; "
         "mixture and settings of configs/subword_scorer.toml. Baselines were fitted on the "
         "scorer's own windows. 95 % intervals over documents.",
