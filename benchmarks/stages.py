@@ -21,9 +21,14 @@ class Stages:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / "stages.json"
-        self.seconds: dict[str, float] = {}
-        if self.path.exists():
-            self.seconds = json.loads(self.path.read_text(encoding="utf-8"))
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """The processor seconds of every stage that is done, by its name."""
+        if not self.path.exists():
+            return {}
+        found: dict[str, float] = json.loads(self.path.read_text(encoding="utf-8"))
+        return found
 
     def run(self, name: str, *arguments: object, threads: int | None = None) -> float:
         """Run the command line with arguments, and return the processor seconds that it took.
@@ -42,8 +47,8 @@ class Stages:
             _, status, usage = os.wait4(process.pid, 0)
             if os.waitstatus_to_exitcode(status):
                 raise SystemExit(f"{name}: failed.")
-            self.seconds[name] = round(usage.ru_utime + usage.ru_stime, 1)
-            write_whole(self.path, json.dumps(self.seconds, indent=1) + "\n")
+            seconds = {**self.seconds, name: round(usage.ru_utime + usage.ru_stime, 1)}
+            write_whole(self.path, json.dumps(seconds, indent=1) + "\n")
         return self.seconds[name]
 
     def run_side_by_side(self, commands: dict[str, list[object]]) -> None:
