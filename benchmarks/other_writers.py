@@ -73,6 +73,12 @@ class NgramFiller:
     def calibrate(self, texts: Any) -> None:
         """It has no scales."""
 
+    def predict_masked_tokens(
+        self, input_ids: Any, mask_positions: Any, **sampling: Any
+    ) -> NDArray[np.int64]:
+        """Return the ids with the masked positions written."""
+        return self.fill(input_ids, mask_positions, **sampling).ids
+
     def fill(
         self, input_ids: Any, mask_positions: Any, *, sequence_keys: Any, **_sampling: Any
     ) -> Fill:
