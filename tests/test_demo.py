@@ -27,6 +27,7 @@ def test_results_hold_what_is_promised(finished: Path) -> None:
     figures = [results["scorer"][key] for key in ("mae", "pearson", "token_auroc")]
     figures += [results["baselines"][name]["mae"] for name in ("mean", "ngram_ridge")]
     figures += [results["plan_recipe"]["mae"], results["seconds"]]
+    figures += [each["mae"] for each in results["limits"].values()]
     assert all(isinstance(figure, float) and math.isfinite(figure) for figure in figures)
     assert results["test_sequences"] > 500
 
@@ -50,7 +51,9 @@ def test_test_documents_were_never_trained_on(finished: Path) -> None:
 def test_report_shows_the_figures_and_the_text(finished: Path) -> None:
     page = (finished / "report.html").read_text(encoding="utf-8")
     results = json.loads((finished / "results.json").read_text(encoding="utf-8"))
-    assert page.count("<svg") == 4 and page.count("class='heat'") == 3
+    assert page.count("<svg") == 6 and page.count("class='heat'") == 3
+    for name in ("the plan&#x27;s recipe", "MLM pseudo-log-likelihood", "the genie"):
+        assert f"<th scope='row'>{name}" in page
     assert f"{results['scorer']['mae']:.3f}" in page
 
 

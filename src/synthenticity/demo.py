@@ -9,34 +9,33 @@ import dataclasses
 import json
 import shlex
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
 
 from synthenticity.config import Config
 from synthenticity.config_file import load_config, write_config
 from synthenticity.durable import write_whole
 from synthenticity.errors import CompatibilityError
-from synthenticity.evaluation.baselines import Baseline, ConstantBaseline, NgramRidgeBaseline
-from synthenticity.evaluation.predictions import Predictions, predict
-from synthenticity.evaluation.report import HeatSample, ReportData, write_report
-from synthenticity.evaluation.sequences import COLUMNS, Sequences, sequences_of
-from synthenticity.metrics import finite, ratio_metrics
+from synthenticity.evaluation.evaluate import Effort, Evaluated, evaluate
+from synthenticity.evaluation.heat import TYPICAL, heat_sample_of, shown_rows
+from synthenticity.evaluation.judging import SCORER, partly_filled
+from synthenticity.evaluation.known_limits import LIMITS
+from synthenticity.evaluation.predictions import Predictions
+from synthenticity.evaluation.report import write_report
+from synthenticity.evaluation.sequences import Sequences
 from synthenticity.providers.base import find_provider
 from synthenticity.providers.prepare import prepare
 from synthenticity.providers.run import PrepareProgress
-from synthenticity.stream.batch_file import Columns
-from synthenticity.stream.dataset_consumer import DatasetConsumer
-from synthenticity.text.tokenization import load_tokenizer
 from synthenticity.training.callbacks import TrainProgress
-from synthenticity.training.model import load_scorer
 from synthenticity.training.train import train
 
 WINDOW = 256
-TESTED_RATIOS = (0.1, 0.7)
+PLAN = "the plan's recipe"
+SHORT_NAMES = {"predict the mean": "mean", "character n-gram ridge": "ngram_ridge"}
+EFFORT = Effort(times=400, most_read=250, most_judged=200, passes=2, leaks=False)
+"""What a demo has time for."""
 
 
 class View(Protocol):
@@ -149,14 +148,20 @@ def run_demo(out: Path, *, budget: str, view: View) -> dict[str, Any]:
     view.stage("the plan's own recipe, for comparison", commands[4])
     train(stages.plan, out / "plan_recipe", on_progress=view.update_train)
     view.stage("everything before plays that nothing was trained on")
-    results, report = _evaluate(out, stages, mlm.metrics, commands)
-    results |= {
+    found = _evaluate(out, stages)
+    results = _results(found, stages, mlm.metrics, commands) | {
         "budget": budget,
         "seconds": round(time.monotonic() - started, 1),
         "resumed": resumed,
     }
     write_whole(out / "results.json", json.dumps(results, indent=2) + "\n")
-    write_report(out / "report.html", report)
+    write_report(
+        out / "report.html",
+        found,
+        title="Synthenticity report",
+        about=[_about(results)],
+        commands=commands,
+    )
     return results
 
 
@@ -204,132 +209,68 @@ def _write_configs(out: Path, stages: _Stages, budget: Budget) -> list[str]:
     ]
 
 
-def _read(directory: str, split: str, tokenizer: Any) -> Sequences:
-    consumer = DatasetConsumer(directory, batch_size=1, split=split, columns=COLUMNS)
-    return sequences_of(consumer.read_all(), tokenizer)
-
-
-def _evaluate(
-    out: Path, stages: _Stages, mlm_metrics: dict[str, float], commands: list[str]
-) -> tuple[dict[str, Any], ReportData]:
-    tokenizer = load_tokenizer(out / "scorer")
-    fitted, held_out = (
-        _read(stages.scorer.data_dir, split, tokenizer) for split in ("train", "test")
+def _evaluate(out: Path, stages: _Stages) -> Evaluated:
+    return evaluate(
+        [out / "scorer"],
+        [Path(stages.scorer.data_dir)],
+        mlm=out / "mlm",
+        rivals={PLAN: out / "plan_recipe"},
+        effort=EFFORT,
     )
-    low, high = TESTED_RATIOS
-    graded = held_out.taken((held_out.ratios >= low - 1e-6) & (held_out.ratios <= high + 1e-6))
-    human = held_out.taken(held_out.ratios == 0)
-    test = graded.columns
-    said = {
-        name: (predict(model, test), predict(model, human.columns))
-        for name, model in (
-            ("scorer", load_scorer(out / "scorer")),
-            ("plan_recipe", load_scorer(out / "plan_recipe")),
-        )
-    }
-    rivals: dict[str, Baseline] = {
-        "mean": ConstantBaseline(),
-        "ngram_ridge": NgramRidgeBaseline(),
-    }
-    guesses = {
-        name: (rival.fit(fitted).predict(graded), rival.predict(human))
-        for name, rival in rivals.items()
-    }
-    baselines = {
-        name: {
-            **finite(ratio_metrics(of_graded, graded.ratios)),
-            "human_mean": float(of_human.mean()),
-        }
-        for name, (of_graded, of_human) in guesses.items()
-    }
-    scorer = said["scorer"][0]
-    sample = _typical(test, scorer)
-    results: dict[str, Any] = {
-        name: _figures(graded_said, human_said, test)
-        for name, (graded_said, human_said) in said.items()
-    }
-    results |= {
-        "baselines": baselines,
+
+
+def _results(
+    found: Evaluated, stages: _Stages, mlm_metrics: dict[str, float], commands: list[str]
+) -> dict[str, Any]:
+    """Return what `results.json` holds: ratios over what is partly filled, .1 to .7 of each."""
+    systems = {name: _figures(each) for name, each in found.rows[0]["systems"].items()}
+    test, said = found.evidence[0].test, found.evidence[0].said[SCORER][0]
+    partly = partly_filled(test)
+    return {
+        "scorer": systems.pop(SCORER),
+        "plan_recipe": systems.pop(PLAN),
+        "limits": {name: systems.pop(name) for name in LIMITS if name in systems},
+        "baselines": {SHORT_NAMES.get(name, name): each for name, each in systems.items()},
         "mlm": mlm_metrics,
-        "test_sequences": len(graded),
-        "test_documents": sorted(set(test["document"].tolist())),
+        "test_sequences": int(partly.sum()),
+        "test_documents": sorted(set(test.columns["document"][partly].tolist())),
         "window_characters": WINDOW,
-        "training_sequences": len(fitted),
+        "training_sequences": found.fitted,
         "iterations": {"scorer": stages.scorer.max_iters, "plan_recipe": stages.plan.max_iters},
         "batch_size": stages.scorer.batch_size,
-        "sample": _sample_json(test, scorer, sample, tokenizer),
+        "sample": _sample(test, said, found.tokenizer),
         "commands": commands,
     }
-    report = ReportData(
-        results=results,
-        true=graded.ratios,
-        predicted={"scorer": scorer.ratios, "n-gram ridge": guesses["ngram_ridge"][0]},
-        training_targets=fitted.ratios,
-        token_probabilities=scorer.tokens,
-        token_labels=test["token_labels"],
-        samples=[
-            _heat_sample(test, scorer, row, tokenizer, which)
-            for which, row in _shown_rows(test, scorer, sample).items()
-        ],
-        commands=commands,
-    )
-    return results, report
 
 
-def _figures(graded: Predictions, human: Predictions, test: Columns) -> dict[str, float]:
-    figures = graded.metrics(test)
+def _figures(system: Mapping[str, Any]) -> dict[str, float]:
+    """Return the figures of a system that are numbers."""
+    figures = {name: value for name, value in system["figures"].items() if isinstance(value, float)}
     if "token_auroc_filled" in figures:
         figures["token_auroc"] = figures["token_auroc_filled"]
-    figures["human_mean"] = float(human.ratios.mean())
     return figures
 
 
-def _typical(test: Columns, scorer: Predictions) -> int:
-    """Return the row of median error among those about half filled: no cherry is picked."""
-    error = np.abs(scorer.ratios - test["synthenticity"])
-    middle = np.flatnonzero(np.abs(test["synthenticity"] - 0.4) < 0.1)
-    candidates = middle if len(middle) else np.arange(len(error))
-    return int(candidates[np.argsort(error[candidates], kind="stable")[len(candidates) // 2]])
-
-
-def _shown_rows(test: Columns, scorer: Predictions, typical: int) -> dict[str, int]:
-    error = np.abs(scorer.ratios - test["synthenticity"])
+def _sample(test: Sequences, said: Predictions, tokenizer: Any) -> dict[str, Any]:
+    """Return a typical text with its truth, and what the scorer says of it."""
+    row = shown_rows(test, said)[TYPICAL]
+    shown = heat_sample_of(test, said, row, tokenizer, TYPICAL)
     return {
-        "the smallest error of all": int(error.argmin()),
-        "a typical one": typical,
-        "the largest error of all": int(error.argmax()),
+        "document": str(test.columns["document"][row]),
+        "text": "".join(shown.tokens),
+        "true": shown.true,
+        "predicted": shown.predicted,
+        "labels": shown.labels.tolist(),
+        "probabilities": None if shown.probabilities is None else shown.probabilities.tolist(),
     }
 
 
-def _tokens_of(test: Columns, row: int, tokenizer: Any) -> tuple[list[str], NDArray[np.bool_]]:
-    counted = test["token_labels"][row] >= 0
-    ids = test["input_ids"][row][counted].astype(np.int64).tolist()
-    return tokenizer.convert_ids_to_tokens(ids), counted
-
-
-def _sample_json(test: Columns, scorer: Predictions, row: int, tokenizer: Any) -> dict[str, Any]:
-    tokens, counted = _tokens_of(test, row, tokenizer)
-    probabilities = None if scorer.tokens is None else scorer.tokens[row][counted].tolist()
-    return {
-        "document": str(test["document"][row]),
-        "text": "".join(tokens),
-        "true": float(test["synthenticity"][row]),
-        "predicted": float(scorer.ratios[row]),
-        "labels": test["token_labels"][row][counted].tolist(),
-        "probabilities": probabilities,
-    }
-
-
-def _heat_sample(
-    test: Columns, scorer: Predictions, row: int, tokenizer: Any, which: str
-) -> HeatSample:
-    tokens, counted = _tokens_of(test, row, tokenizer)
-    error = abs(float(scorer.ratios[row] - test["synthenticity"][row]))
-    return HeatSample(
-        title=f"{which}: {test['document'][row]}, error {error:.3f}",
-        tokens=tokens,
-        probabilities=None if scorer.tokens is None else scorer.tokens[row][counted],
-        labels=test["token_labels"][row][counted],
-        true=float(test["synthenticity"][row]),
-        predicted=float(scorer.ratios[row]),
+def _about(results: dict[str, Any]) -> str:
+    """Return what was judged, in words."""
+    return (
+        f"Windows of {results['window_characters']} characters from "
+        f"{', '.join(results['test_documents'])}, which neither the filling model nor the scorer "
+        "has seen. A share between 0.1 and 0.7 of most was masked and rewritten; some are "
+        f"untouched, some written whole. The filling model reaches {results['mlm']['loss']:.2f} "
+        f"nats a character ({results['mlm']['accuracy']:.0%} top-1) on held-out plays."
     )

@@ -117,8 +117,9 @@ def evaluation_table(row: Mapping[str, Any]) -> Table:
     for name, system in row["systems"].items():
         figures, intervals = system["figures"], system["intervals"]
         difference = intervals.get("mae_difference")
+        asked = system["sequences"]
         table.add_row(
-            Text(name),
+            Text(name if asked == row["sequences"] else f"{name}, first {asked:,}"),
             f"{figures['mae']:.4f}",
             "{:.3f}-{:.3f}".format(*intervals["mae"]),
             "" if difference is None else "{:+.3f} {:+.3f}".format(*difference),

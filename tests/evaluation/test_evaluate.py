@@ -12,7 +12,7 @@ import pytest
 from synthenticity import cli
 from synthenticity.config import Config
 from synthenticity.errors import CompatibilityError, CorpusError
-from synthenticity.evaluation.evaluate import evaluate
+from synthenticity.evaluation.evaluate import Effort, evaluate
 from synthenticity.evaluation.judging import SCORER
 from synthenticity.evaluation.leaks import LeakAlarm
 from synthenticity.evaluation.sequences import Sequences
@@ -33,7 +33,7 @@ def spans(scorer_config: Config, tmp_path_factory: pytest.TempPathFactory) -> Pa
 @pytest.fixture(scope="module")
 def found(scorer_path: Path, scorer_config: Config, spans: Path, mlm_path: Path) -> dict:
     data = [Path(scorer_config.data_dir), spans]
-    result = evaluate([scorer_path, scorer_path], data, mlm=mlm_path, times=50)
+    result = evaluate([scorer_path, scorer_path], data, mlm=mlm_path, effort=Effort(times=50))
     return json.loads(json.dumps(result.to_json()))
 
 

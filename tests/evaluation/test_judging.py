@@ -84,6 +84,17 @@ def test_runs_are_averaged_and_a_limit_that_one_never_reaches_is_none() -> None:
     assert found["figures"]["mae"] == pytest.approx(np.mean(found["mae_of_runs"]))
 
 
+def test_who_says_something_of_some_sequences_only_is_judged_by_these() -> None:
+    test = labelled()
+    scorer, few = said_of(test, 0.1), said_of(test.taken(np.arange(30)), 0.2).padded(len(test))
+    found = judge(test, {SCORER: [scorer], "rival": [few]}, THRESHOLDS, 50)
+    assert (found[SCORER]["sequences"], found["rival"]["sequences"]) == (60, 30)
+    assert found["rival"]["figures"]["mae"] == pytest.approx(0.2)
+    assert found["rival"]["mae_difference"] == pytest.approx(-0.1)
+    assert found["rival"]["figures"]["human_sequences"] == 10
+    json.dumps(found, allow_nan=False)
+
+
 def test_documents_are_told_by_suspicion_where_there_is_one() -> None:
     test = labelled()
     blind = Predictions(np.full(len(test), 0.5), suspicion=(test.ratios > 0) - 0.5)

@@ -11,7 +11,7 @@ import pytest
 from synthenticity import cli
 from synthenticity.config import Config
 from synthenticity.errors import ConfigError
-from synthenticity.evaluation.evaluate import evaluate
+from synthenticity.evaluation.evaluate import Effort, evaluate
 from synthenticity.evaluation.judging import SCORER, judge, partly_filled
 from synthenticity.evaluation.known_limits import (
     BAYES,
@@ -102,7 +102,7 @@ def test_the_genie_knows_what_was_replaced(
     scorer_config: Config, scorer_path: Path, mlm_path: Path, reading: Reading
 ) -> None:
     directory = Path(scorer_config.data_dir)
-    row = evaluate([scorer_path], [directory], mlm=mlm_path, times=20).rows[0]
+    row = evaluate([scorer_path], [directory], mlm=mlm_path, effort=Effort(times=20)).rows[0]
     figures = row["systems"][GENIE]["figures"]
     others = [system["figures"]["mae"] for name, system in row["systems"].items() if name != GENIE]
     assert figures["mae"] < min(others)

@@ -1,6 +1,8 @@
 """The commands that say how good a scorer is, and how good one can be: evaluate, limit."""
 
 import json
+import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -38,17 +40,29 @@ def evaluate(
         str | None, Parameter(help="A masked language model, for baselines of its likelihoods.")
     ] = None,
     out: Annotated[Path | None, Parameter(help="Write the result there, as JSON.")] = None,
+    report: Annotated[
+        Path | None, Parameter(help="Write a page with tables, plots and coloured text there.")
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Put a scorer beside honest baselines, on the test split of each data set.
 
     Where the limit of a data set is known, it is one more line. Exit code 1 if an alarm rings.
     """
+    for place in (out, report):
+        if place is not None and not place.absolute().parent.is_dir():
+            raise ConfigError(
+                f"{place}: its folder does not exist. Make it, or give another place."
+            )
     console = console_for(stderr=True)
     with quiet_libraries():
         from synthenticity.durable import write_whole
         from synthenticity.evaluation.evaluate import evaluate as run_evaluate
+        from synthenticity.evaluation.plots import check_plots
+        from synthenticity.evaluation.report import write_report
 
+        if report is not None:
+            check_plots()
         evaluated = run_evaluate(
             [run, *(seeds or [])],
             data,
@@ -58,6 +72,8 @@ def evaluate(
         found = evaluated.to_json()
         if out is not None:
             write_whole(out, json.dumps(found, indent=1).encode())
+        if report is not None:
+            write_report(report, evaluated, commands=[shlex.join(["synthenticity", *sys.argv[1:]])])
     code = CHECK_FAILED if evaluated.rings else GOOD
     if as_json:
         print(json.dumps(found))

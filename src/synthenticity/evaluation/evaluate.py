@@ -21,10 +21,10 @@ from synthenticity.evaluation.known_limits import BAYES, KnownLimit, limit_alarm
 from synthenticity.evaluation.leaks import LeakAlarm, leak_alarms
 from synthenticity.evaluation.sequences import Sequences
 from synthenticity.evaluation.systems import (
-    MOST_READ,
     Reading,
     Systems,
     check_tokenizer,
+    first_of,
     fitted_baselines,
     thresholds_of,
 )
@@ -33,7 +33,27 @@ from synthenticity.synthesis.checkpoints import load_mlm
 from synthenticity.text.tokenization import load_tokenizer
 from synthenticity.training.model import load_scorer
 
-TIMES = 1000
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is computed.
+
+    Attributes:
+        times: resamples of documents for each interval.
+        most_read: likelihood features are few; their weights are fitted on so many sequences at
+            most.
+        most_judged: so many sequences of each test split are judged by likelihoods and by limits,
+            which take long, at most.
+        passes: readings of a sequence by the language model.
+        leaks: whether to look for leaks.
+
+    """
+
+    times: int = 1000
+    most_read: int = 8000
+    most_judged: int = 8000
+    passes: int = 4
+    leaks: bool = True
 
 
 @dataclass(frozen=True)
@@ -56,8 +76,9 @@ class Evaluated:
             `alarms` (`name`, `value`, `limit`, `sentence`, `rings`) and `systems`, which hold
             `figures`, `intervals` and, of others than the scorer, by how much the scorer's absolute
             error differs (`mae_difference`, negative where the scorer is better).
-        evidence: of each row; not part of the JSON.
-        tokenizer: of all sequences; not part of the JSON.
+        evidence: of each row; not part of the JSON, as what follows.
+        training: the true ratios that the scorer and the baselines learned from.
+        tokenizer: of all sequences.
 
     """
 
@@ -66,6 +87,7 @@ class Evaluated:
     thresholds: dict[str, dict[str, float]]
     rows: list[dict[str, Any]]
     evidence: list[Evidence] = field(repr=False)
+    training: NDArray[np.float64] = field(repr=False)
     tokenizer: Any = field(repr=False)
 
     @property
@@ -84,8 +106,7 @@ def evaluate(
     *,
     mlm: Path | str | None = None,
     rivals: Mapping[str, Path] | None = None,
-    times: int = TIMES,
-    most_read: int = MOST_READ,
+    effort: Effort = Effort(),
     on_message: Callable[[str], None] = lambda _: None,
 ) -> Evaluated:
     """Put a scorer, baselines and what is known at best before the test split of each data set.
@@ -95,8 +116,7 @@ def evaluate(
         data: directories of scorer data; the first is the one that the scorer was trained on.
         mlm: a masked language model with the scorer's tokenizer, for likelihood baselines.
         rivals: folders of other scorers, by name.
-        times: resamples of documents for each interval.
-        most_read: sequences that likelihood baselines are fitted on at most.
+        effort: how much is computed.
         on_message: told what is being done.
 
     Raises:
@@ -110,22 +130,25 @@ def evaluate(
     tokenizer = load_tokenizer(runs[0])
     for given in (*runs[1:], *(rivals or {}).values(), *data, *([mlm] if mlm else [])):
         check_tokenizer(tokenizer, given, runs[0])
-    reading = Reading(tokenizer, None if mlm is None else load_mlm(mlm).eval())
+    reading = Reading(tokenizer, None if mlm is None else load_mlm(mlm).eval(), effort.passes)
     on_message("fitting the baselines")
     train = reading.read(data[0], "train")
-    systems = Systems(scorers, others, fitted_baselines(train, reading, most_read))
-    human = reading.human_text(data[0])
-    thresholds = thresholds_of(systems.say(reading.with_likelihoods(human)))
+    baselines = fitted_baselines(train, reading, effort.most_read)
+    systems = Systems(scorers, others, baselines, reading, effort.most_judged)
+    thresholds = thresholds_of(systems.say(reading.human_text(data[0])))
     evidence, rows = [], []
     for directory in data:
         on_message(f"judging {directory}")
-        test = reading.with_likelihoods(reading.read(directory, "test"))
-        limits = _Limits(limits_of(directory, reading, on_message), on_message)
+        test = reading.read(directory, "test")
+        known = limits_of(directory, reading, on_message)
+        limits = _Limits(known, effort.most_judged, on_message)
         found = Evidence(test, systems.say(test) | limits.say(test))
         own = limits.thresholds(directory, reading)
-        judged = judge(test, found.said, thresholds | own, times)
-        on_message("looking for leaks")
-        alarms = leak_alarms(train, test, _mean_ratios(found.said[SCORER]), tokenizer)
+        judged = judge(test, found.said, thresholds | own, effort.times)
+        alarms = []
+        if effort.leaks:
+            on_message("looking for leaks")
+            alarms = leak_alarms(train, test, _mean_ratios(found.said[SCORER]), tokenizer)
         if BAYES in judged:
             alarms.append(limit_alarm(judged[BAYES]))
         rows.append(_row(directory, found, judged, alarms))
@@ -134,7 +157,15 @@ def evaluate(
         name: {f"{rate:g}": value for rate, value in by_rate.items()}
         for name, by_rate in thresholds.items()
     }
-    return Evaluated([str(run) for run in runs], len(train), named, rows, evidence, tokenizer)
+    return Evaluated(
+        runs=[str(run) for run in runs],
+        fitted=len(train),
+        thresholds=named,
+        rows=rows,
+        evidence=evidence,
+        training=train.ratios,
+        tokenizer=tokenizer,
+    )
 
 
 @dataclass(frozen=True)
@@ -142,15 +173,17 @@ class _Limits:
     """What is known of one data set at best."""
 
     known: Sequence[KnownLimit]
+    most: int
     on_message: Callable[[str], None]
 
     def say(self, sequences: Sequences) -> dict[str, Said]:
         """Return what each says, but for one that cannot say anything of such texts."""
         said: dict[str, Said] = {}
+        few = first_of(sequences, self.most)
         for limit in self.known:
             self.on_message(f"computing {limit.name}")
             try:
-                said[limit.name] = [limit.predict(sequences)]
+                said[limit.name] = [limit.predict(few).padded(len(sequences))]
             except ConfigError as error:
                 self.on_message(str(error))
         return said

@@ -45,6 +45,9 @@ def judge(
 ) -> dict[str, Any]:
     """Return `figures`, `intervals` and differences of every system on a test split.
 
+    Of a system that says something of some sequences only, figures and differences are over these
+    (`sequences`).
+
     Args:
         test: the sequences.
         said: of them, by each system; `SCORER` is one.
@@ -82,7 +85,7 @@ def values_of(test: Sequences, said: Predictions) -> dict[str, Floats]:
 
     `mae` is over what is partly filled, `mae_all` over everything.
     """
-    partly, human = partly_filled(test), test.ratios == 0
+    partly, human = partly_filled(test) & said.known, (test.ratios == 0) & said.known
 
     def where(some: NDArray[np.bool_], value: Floats) -> Floats:
         return np.where(some, value, np.nan)
@@ -114,13 +117,17 @@ def _judged(
     test: Sequences, runs: Said, values: Mapping[str, Floats], thresholds: Mapping[float, float]
 ) -> dict[str, Any]:
     """Return the figures of a system, and of several runs the error of each."""
-    figures = _averaged([_figures(test, said, thresholds) for said in runs])
+    known = runs[0].known
+    told = test if known.all() else test.taken(known)
+    some = [said if known.all() else said.taken(known) for said in runs]
+    figures = _averaged([_figures(told, said, thresholds) for said in some])
     judged: dict[str, Any] = {
-        "figures": figures | finite({name: mean_of(value) for name, value in values.items()})
+        "sequences": len(told),
+        "figures": figures | finite({name: mean_of(value) for name, value in values.items()}),
     }
     if len(runs) > 1:
-        partly = partly_filled(test)
-        errors = [np.abs(said.ratios - test.ratios)[partly].mean() for said in runs]
+        partly = partly_filled(told)
+        errors = [np.abs(said.ratios - told.ratios)[partly].mean() for said in some]
         judged["mae_of_runs"] = [float(error) for error in errors]
     return judged
 

@@ -43,6 +43,7 @@ from synthenticity.text.tokenization import load_tokenizer
 
 BAYES = "the limit (Bayes)"
 GENIE = "the genie (also sees the original)"
+LIMITS = (BAYES, GENIE)
 INTERVAL = (0.05, 0.95)
 LEAST = 1e-300
 Say = Callable[[str], None]
@@ -166,7 +167,16 @@ class GenieLimit:
         return _in_order(np.concatenate(rows), parts)
 
     def _restoring(self, sequences: Sequences, replaced: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Return how likely the model writes each token that was left, `[sequences, length]`."""
+        """Return how likely the model writes each token that was left, `[sequences, length]`.
+
+        Text in which nothing was replaced was hardly filled; she takes it for untouched.
+        """
+        some = np.asarray(replaced.any(axis=1))
+        if not some.all():
+            restoring = np.zeros(replaced.shape)
+            if some.any():
+                restoring[some] = self._restoring(sequences.taken(some), replaced[some])
+            return restoring
         tokenizer, columns = self.reading.tokenizer, sequences.columns
         seen = np.where(replaced, tokenizer.mask_token_id, columns["input_ids"])
         turn = numpy_rng(0, "genie", len(seen), "turns").integers(PASSES, size=seen.shape)

@@ -1,6 +1,8 @@
 """What a scorer says of labelled sequences, and its figures against their truth."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +22,7 @@ class Predictions:
     """What is said of labelled sequences.
 
     Attributes:
-        ratios: the synthenticity of each, `[rows]`.
+        ratios: the synthenticity of each, `[rows]`; NaN where nothing is said.
         tokens: probability of each token, `[rows, length]`; None without them.
         low: lower end of the 90 % interval of each ratio, `[rows]`; None without one.
         high: its upper end.
@@ -39,6 +41,31 @@ class Predictions:
     def scores(self) -> Floats:
         """What sequences are told from untouched ones by, `[rows]`."""
         return self.ratios if self.suspicion is None else self.suspicion
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """Of which sequences something is said, `[rows]`."""
+        return ~np.isnan(self.ratios)
+
+    def taken(self, chosen: NDArray[Any]) -> "Predictions":
+        """Return what is said of some sequences, by indices or a mask."""
+        return self._each(lambda values: values[chosen])
+
+    def padded(self, rows: int) -> "Predictions":
+        """Return this as what is said of the first of more sequences, and nothing of the others."""
+
+        def longer(values: NDArray[Any]) -> NDArray[Any]:
+            whole = np.full((rows, *values.shape[1:]), np.nan, dtype=values.dtype)
+            whole[: len(values)] = values
+            return whole
+
+        return self._each(longer)
+
+    def _each(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> "Predictions":
+        found: dict[str, Any] = {
+            name: None if values is None else change(values) for name, values in vars(self).items()
+        }
+        return Predictions(**found)
 
     def metrics(self, data: Columns) -> dict[str, float]:
         """Return the figures against the truth of `data`."""

@@ -1,229 +1,220 @@
-"""`report.html`: one self-contained page with the figures, the plots and the coloured text."""
+"""`report.html`: what an evaluation found, as one page with tables, plots and coloured text."""
 
-import html
-import io
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from synthenticity.errors import MissingExtraError
+from synthenticity.durable import write_whole
+from synthenticity.evaluation.evaluate import Evaluated, Evidence
+from synthenticity.evaluation.heat import heat_samples
+from synthenticity.evaluation.judging import SCORER, partly_filled
+from synthenticity.evaluation.known_limits import LIMITS
+from synthenticity.evaluation.page import (
+    code,
+    figure,
+    heading,
+    heat_sample,
+    heat_scale,
+    page,
+    paragraph,
+    plots,
+)
+from synthenticity.evaluation.plots import (
+    plot_errors,
+    plot_histogram,
+    plot_learning_curve,
+    plot_reliability,
+    plot_roc,
+    plot_scatter,
+    plot_table,
+)
+from synthenticity.evaluation.tables import (
+    Row,
+    alarm_list,
+    length_table,
+    provenance,
+    systems_tables,
+    with_interval,
+)
 
-ACCENT, GREY = "#c94a14", "#8a8f98"
-RELIABILITY_BINS = 10
+DRAWN = 3
+"""So many of the others, the best ones, are drawn beside the scorer."""
 
 
-@dataclass(frozen=True)
-class HeatSample:
-    """A text to show: its tokens, their probabilities and true labels, and the two ratios."""
-
-    title: str
-    tokens: Sequence[str]
-    probabilities: NDArray[np.floating] | None
-    labels: NDArray[np.integer]
-    true: float
-    predicted: float
-
-
-@dataclass(frozen=True)
-class ReportData:
-    """Everything the page shows."""
-
-    results: dict[str, Any]
-    true: NDArray[np.floating]
-    predicted: dict[str, NDArray[np.floating]]
-    """Predicted ratios by name; the first is the scorer."""
-    training_targets: NDArray[np.floating]
-    token_probabilities: NDArray[np.floating] | None
-    token_labels: NDArray[np.integer]
-    samples: Sequence[HeatSample]
-    commands: Sequence[str]
-
-
-def write_report(path: Path, data: ReportData) -> None:
+def write_report(
+    path: Path,
+    found: Evaluated,
+    *,
+    title: str = "How good is this scorer?",
+    about: Sequence[str] = (),
+    commands: Sequence[str] = (),
+) -> None:
     """Write the page.
+
+    Args:
+        path: of the page.
+        found: what it shows.
+        title: of the page.
+        about: paragraphs that stand before the figures.
+        commands: with which all was made.
 
     Raises:
         MissingExtraError: without matplotlib (extra `eval`).
 
     """
+    first = found.rows[0], found.evidence[0]
     parts = [
-        "<!doctype html><html lang='en'><meta charset='utf-8'>",
-        "<meta name='viewport' content='width=device-width, initial-scale=1'>",
-        f"<title>Synthenticity report</title><style>{_STYLE}</style>",
-        "<main><h1>Synthenticity report</h1>",
-        f"<p>{_introduction(data)}</p>",
-        _figures_table(data.results),
-        "<div class='plots'>",
-        _figure(_plot_scatter(data), "Predicted against true ratio, held-out sequences"),
-        _figure(_plot_reliability(data), "Calibration of the token probabilities"),
-        _figure(_plot_errors(data), "Mean absolute error by true ratio"),
-        _figure(_plot_targets(data), "Distribution of the training targets"),
-        "</div><h2>Which words</h2>",
-        "<p>Background: probability that a character is machine-written. Underlined: it truly was "
-        "written by the filling model (solid: it differs from the original; dotted: it happens "
-        "to equal it). Hover for the probability.</p>",
-        _scale(),
-        *(_heat_sample(sample) for sample in data.samples),
-        "<h2>How this was made</h2><pre>",
-        html.escape("\n".join(data.commands)),
-        "</pre></main></html>",
+        *(paragraph(text) for text in [*about, _summary(found.rows[0])]),
+        *alarm_list(found.rows),
     ]
-    path.write_text("\n".join(parts), encoding="utf-8")
+    for row, evidence in zip(found.rows, found.evidence, strict=True):
+        parts += _section(row, evidence)
+    parts += [heading("Across data sets, and in training"), plots(_overall(found))]
+    parts += [heading("Which words"), paragraph(_ABOUT_HEAT), heat_scale()]
+    parts += [heat_sample(each) for each in heat_samples(first[1], found.tokenizer)]
+    parts += [heading("How this was made"), paragraph(_provenance(found))]
+    parts += [*([code(commands)] if commands else []), provenance(found)]
+    write_whole(path, page(title, parts))
 
 
-def _introduction(data: ReportData) -> str:
-    results = data.results
+def _summary(row: Row) -> str:
+    """Return the outcome on the scorer's own data, in words."""
+    systems = row["systems"]
+    own = systems[SCORER]
+    others = _others(row)
+    best = systems[others[0]]
+    low, high = best["intervals"]["mae_difference"]
+    verdict = (
+        "which the scorer beats"
+        if high < 0
+        else "which beats the scorer"
+        if low > 0
+        else "from which the scorer cannot be told apart"
+    )
+    limits = [
+        f" {name[:1].upper()}{name[1:]}: {systems[name]['figures']['mae']:.3f}."
+        for name in LIMITS
+        if name in systems
+    ]
     return (
-        f"{len(data.true)} sequences of {results['window_characters']} characters from "
-        f"{html.escape(', '.join(results['test_documents']))}, which neither the filling model "
-        "nor the scorer has seen. A share between 0.1 and 0.7 of each was masked and rewritten. "
-        f"The filling model reaches {results['mlm']['loss']:.2f} nats a character "
-        f"({results['mlm']['accuracy']:.0%} top-1) on held-out plays."
+        f"On {row['sequences']:,} sequences of {row['documents']:,} documents that nothing was "
+        f"trained on ({row['name']}), the scorer's mean absolute error is "
+        f"{with_interval(own, 'mae')} over the partly filled ones. The best of the others, "
+        f"{others[0]}, errs by {with_interval(best, 'mae')}, {verdict}.{''.join(limits)}"
     )
 
 
-def _figures_table(results: dict[str, Any]) -> str:
-    rows = [
-        ("scorer", results["scorer"]),
-        ("the plan's recipe: [CLS] head, frozen, lr 1e-4", results["plan_recipe"]),
-        ("predict the mean", results["baselines"]["mean"]),
-        ("character n-gram TF-IDF + ridge", results["baselines"]["ngram_ridge"]),
+def _others(row: Row) -> list[str]:
+    """Return who is judged beside the scorer, but for limits, the best first."""
+    systems = row["systems"]
+    names = [name for name in systems if name not in (SCORER, *LIMITS)]
+    return sorted(names, key=lambda name: float(systems[name]["figures"]["mae"]))
+
+
+def _drawn(row: Row) -> list[str]:
+    """Return who is drawn: the scorer, the best of the others, and what is known at best."""
+    limits = [name for name in LIMITS if name in row["systems"]]
+    return [SCORER, *_others(row)[:DRAWN], *limits]
+
+
+def _section(row: Row, evidence: Evidence) -> list[str]:
+    """Return what is found on one data set."""
+    return [
+        heading(f"On {row['name']}"),
+        *systems_tables(row),
+        plots(_plots(row, evidence)),
+        *length_table(row),
     ]
-    cells = "".join(
-        f"<tr><th scope='row'>{name}</th>"
-        + "".join(
-            f"<td>{figures[key]:.3f}</td>" if key in figures else "<td></td>"
-            for key in ("mae", "pearson", "r2", "token_auroc", "human_mean")
+
+
+def _plots(row: Row, evidence: Evidence) -> list[str]:
+    """Return the plots of one data set; of several runs, the first is drawn."""
+    test, said = evidence.test, evidence.said[SCORER][0]
+    drawn = _drawn(row)
+    errors = {name: row["systems"][name]["figures"]["by_ratio"] for name in drawn}
+    found = [
+        figure(
+            plot_scatter(test.ratios, said.ratios),
+            "The scorer's ratio against the true one, a point for each sequence",
+        ),
+        figure(
+            plot_errors(errors, LIMITS),
+            "Mean absolute error by true ratio: the scorer, the best of the others, and what is "
+            "known at best",
+        ),
+    ]
+    if said.tokens is not None:
+        partly = partly_filled(test)
+        counted = test.counted[partly]
+        filled = np.isin(test.columns["token_labels"][partly][counted], (1, 2))
+        found.append(
+            figure(
+                plot_reliability(said.tokens[partly][counted], filled),
+                "How often a token was filled by the probability that was said (points; the line "
+                "is right), and how often that was said (bars)",
+            )
         )
-        + "</tr>"
-        for name, figures in rows
-    )
-    return (
-        "<div class='wide'><table><thead><tr><th></th><th>MAE</th><th>Pearson r</th><th>R²</th>"
-        "<th>token AUROC</th><th>mean score of untouched text</th></tr></thead>"
-        f"<tbody>{cells}</tbody></table></div>"
-    )
+    human = int((test.ratios == 0).sum())
+    if human:
+        found.append(
+            figure(
+                plot_roc(said.scores, test.ratios),
+                f"Filled sequences detected by false alarms on {human:,} untouched ones, by true "
+                "ratio; grey lines at 1 % and 5 %",
+            )
+        )
+    return found
 
 
-def _figure(svg: str, caption: str) -> str:
-    return f"<figure>{svg}<figcaption>{caption}</figcaption></figure>"
+def _overall(found: Evaluated) -> list[str]:
+    """Return the learning curve, the training targets, and errors across data sets."""
+    row, history = found.rows[0], _history(Path(found.runs[0]))
+    figures = []
+    if history:
+        marks = {name: row["systems"][name]["figures"]["mae_all"] for name in _drawn(row)[1:]}
+        caption = (
+            "Error over all sequences of the val split in training; horizontal lines: that of the "
+            f"others over all of {row['name']}'s test split, so the two are near, not equal"
+        )
+        figures.append(figure(plot_learning_curve(history, marks, LIMITS), caption))
+    histogram = plot_histogram(found.training, xlabel="true ratio", ylabel="sequences")
+    figures.append(figure(histogram, "The ratios that scorer and baselines learned from"))
+    if len(found.rows) > 1:
+        names = list(dict.fromkeys(name for row in found.rows for name in row["systems"]))
+        errors = [[_mae(row, name) for row in found.rows] for name in names]
+        data = [str(row["name"]) for row in found.rows]
+        caption = "Mean absolute error of every system (row) on every data set (column)"
+        figures.append(figure(plot_table(np.array(errors), names, data), caption))
+    return figures
 
 
-def _axes() -> Any:
+def _mae(row: Row, name: str) -> float:
+    system = row["systems"].get(name)
+    return float("nan") if system is None else float(system["figures"]["mae"])
+
+
+def _history(run: Path) -> list[tuple[int, float]]:
+    """Return iteration and val error of a run, as far as it says."""
     try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingExtraError("The report's plots (matplotlib)", "eval") from None
-    axes = Figure(figsize=(4.6, 3.5), layout="constrained").subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
-    return axes
+        metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+        steps = [each for each in metrics.get("history", ()) if "eval_mae" in each]
+        return [(int(each["step"]), float(each["eval_mae"])) for each in steps]
+    except (OSError, ValueError, AttributeError, KeyError):
+        return []
 
 
-def _svg(axes: Any) -> str:
-    from matplotlib import rc_context
-
-    buffer = io.StringIO()
-    with rc_context({"svg.hashsalt": "synthenticity", "svg.fonttype": "path"}):
-        axes.figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]
-
-
-def _plot_scatter(data: ReportData) -> str:
-    axes = _axes()
-    predicted = next(iter(data.predicted.values()))
-    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1)
-    axes.scatter(data.true, predicted, s=7, alpha=0.5, color=ACCENT, edgecolors="none")
-    axes.set(xlabel="true", ylabel="predicted", xlim=(0, 1), ylim=(0, 1))
-    return _svg(axes)
-
-
-def _plot_reliability(data: ReportData) -> str:
-    axes = _axes()
-    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1)
-    if data.token_probabilities is not None:
-        counted = data.token_labels >= 0
-        probability = data.token_probabilities[counted]
-        filled = data.token_labels[counted] > 0
-        place = np.minimum((probability * RELIABILITY_BINS).astype(int), RELIABILITY_BINS - 1)
-        bins = [index for index in range(RELIABILITY_BINS) if (place == index).sum() >= 20]
-        said = [probability[place == index].mean() for index in bins]
-        happened = [filled[place == index].mean() for index in bins]
-        axes.plot(said, happened, marker="o", color=ACCENT)
-    axes.set(xlabel="predicted probability", ylabel="share truly filled", xlim=(0, 1), ylim=(0, 1))
-    return _svg(axes)
-
-
-def _plot_errors(data: ReportData) -> str:
-    axes = _axes()
-    edges = np.arange(0.1, 0.71, 0.1)
-    place = np.digitize(data.true, edges[1:-1])
-    colours = [ACCENT, "#3d6fb4", GREY]
-    for (name, predicted), colour in zip(data.predicted.items(), colours, strict=False):
-        errors = [
-            np.abs(predicted - data.true)[place == index].mean() if (place == index).any() else 0
-            for index in range(len(edges) - 1)
-        ]
-        axes.plot((edges[:-1] + edges[1:]) / 2, errors, marker="o", color=colour, label=name)
-    axes.set(xlabel="true ratio", ylabel="mean absolute error", ylim=(0, None))
-    axes.legend(frameon=False, fontsize=8)
-    return _svg(axes)
-
-
-def _plot_targets(data: ReportData) -> str:
-    axes = _axes()
-    axes.hist(data.training_targets, bins=40, range=(0, 1), color=ACCENT)
-    axes.set(xlabel="synthenticity", ylabel="sequences")
-    return _svg(axes)
-
-
-def _heat_sample(sample: HeatSample) -> str:
-    spans = []
-    for index, token in enumerate(sample.tokens):
-        label = int(sample.labels[index])
-        kind = {1: " class='restored'", 2: " class='replaced'"}.get(label, "")
-        style = title = ""
-        if sample.probabilities is not None:
-            probability = float(sample.probabilities[index])
-            style = f" style='background:rgb(233 105 47/{probability**1.5:.2f})'"
-            title = f" title='{probability:.2f}'"
-        spans.append(f"<span{kind}{style}{title}>{html.escape(token)}</span>")
+def _provenance(found: Evaluated) -> str:
+    """Return what was judged, in words."""
     return (
-        f"<section><h3>{html.escape(sample.title)}</h3><p class='facts'>true "
-        f"{sample.true:.2f}, predicted {sample.predicted:.2f}</p>"
-        f"<div class='heat'>{''.join(spans)}</div></section>"
+        f"Scorer: {', '.join(found.runs)}. Baselines were fitted on {found.fitted:,} sequences of "
+        f"{found.rows[0]['name']}'s train split."
     )
 
 
-def _scale() -> str:
-    steps = "".join(
-        f"<span style='background:rgb(233 105 47/{(step / 10) ** 1.5:.2f})'>{step / 10:.1f}</span>"
-        for step in range(0, 11, 2)
-    )
-    return f"<p class='scale'>human {steps} machine</p>"
-
-
-_STYLE = """
-:root{color-scheme:light dark;--ink:#1c1e21;--paper:#fdfcfa;--line:#d9d6d0}
-@media (prefers-color-scheme:dark){:root{--ink:#e6e3de;--paper:#17181b;--line:#3a3c41}}
-body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.55 system-ui,sans-serif}
-main{max-width:62rem;margin:0 auto;padding:2rem 1.2rem 4rem}
-h1{margin:.2rem 0 1rem;font-size:1.9rem}h2{margin-top:2.4rem}h3{margin:1.6rem 0 0;font-size:1rem}
-table{border-collapse:collapse;margin:1.2rem 0;font-variant-numeric:tabular-nums}
-th,td{padding:.35rem .9rem;border-bottom:1px solid var(--line);text-align:right}
-tbody th{text-align:left;font-weight:500}.wide{overflow-x:auto}
-.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(20rem,1fr));gap:1.4rem}
-figure{margin:0;background:#fff;border:1px solid var(--line);border-radius:8px;padding:.6rem}
-figure svg{width:100%;height:auto}figcaption{color:#55595f;font-size:.85rem;text-align:center}
-.facts{margin:.1rem 0 .4rem;opacity:.75;font-size:.9rem}
-.heat{white-space:pre-wrap;font:15px/1.8 ui-monospace,monospace;border-left:3px solid var(--line);
-padding-left:1rem}
-.replaced{border-bottom:2px solid currentColor}.restored{border-bottom:2px dotted currentColor}
-.scale span{padding:.15rem .5rem}pre{white-space:pre-wrap;padding:1rem;border:1px solid var(--line);
-border-radius:8px}
-"""
+_ABOUT_HEAT = (
+    "Background: probability that a token is machine-written. Underlined: it truly was written by "
+    "the filling model (solid: it differs from the original; dotted: it happens to equal it). "
+    "Hover for the probability."
+)

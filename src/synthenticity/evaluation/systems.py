@@ -19,8 +19,6 @@ from synthenticity.text.tokenization import load_tokenizer, tokenizer_fingerprin
 from synthenticity.training.sequence_scorer import SequenceScorer
 
 PASSES = 4
-MOST_READ = 8000
-"""Likelihood features are few, so their weights are fitted on so many sequences at most."""
 PATIENCE = 1.0
 
 
@@ -31,11 +29,13 @@ class Reading:
     Attributes:
         tokenizer: of the scorer, and of all data.
         model: a masked language model with that tokenizer, or None.
+        passes: readings of a sequence for its likelihoods.
 
     """
 
     tokenizer: Any
     model: Any = None
+    passes: int = PASSES
 
     def read(self, directory: Path, split: str) -> Sequences:
         """Return a split, with the text before filling, too, where files have it.
@@ -55,7 +55,7 @@ class Reading:
         """Return sequences with what the model thinks of them, if there is one."""
         if self.model is None:
             return sequences
-        return sequences.read_by(self.model, self.tokenizer, passes=PASSES)
+        return sequences.read_by(self.model, self.tokenizer, passes=self.passes)
 
     def human_text(self, directory: Path) -> Sequences:
         """Return what nobody touched of a val split: thresholds are chosen by it.
@@ -81,6 +81,8 @@ class Systems:
         scorers: the runs of the scorer that is judged, one a training seed.
         rivals: other scorers by name.
         baselines: fitted, by name.
+        reading: with which baselines of likelihoods read.
+        most: they say something of the first so many sequences.
 
     """
 
@@ -89,7 +91,10 @@ class Systems:
         scorers: Sequence[SequenceScorer],
         rivals: Mapping[str, SequenceScorer],
         baselines: Mapping[str, Baseline],
+        reading: Reading,
+        most: int,
     ) -> None:
+        self._reading, self._most = reading, most
         self._scorers = {SCORER: list(scorers), **{name: [each] for name, each in rivals.items()}}
         self._baselines = baselines
 
@@ -99,15 +104,21 @@ class Systems:
             name: [predict(each, sequences.columns) for each in runs]
             for name, runs in self._scorers.items()
         }
-        guesses = {name: each.predict(sequences) for name, each in self._baselines.items()}
-        return said | {name: [Predictions(guess)] for name, guess in guesses.items()}
+        few = self._reading.with_likelihoods(first_of(sequences, self._most))
+        for name, baseline in self._baselines.items():
+            guess = baseline.predict(few if name in LIKELIHOOD_BASELINES else sequences)
+            said[name] = [Predictions(guess).padded(len(sequences))]
+        return said
 
 
-def fitted_baselines(
-    train: Sequences, reading: Reading, most_read: int = MOST_READ
-) -> dict[str, Baseline]:
+def first_of(sequences: Sequences, most: int) -> Sequences:
+    """Return so many of the sequences at most."""
+    return sequences.taken(np.arange(min(len(sequences), most)))
+
+
+def fitted_baselines(train: Sequences, reading: Reading, most_read: int) -> dict[str, Baseline]:
     """Return every baseline, fitted; those of likelihoods on so many of the sequences at most."""
-    some = reading.with_likelihoods(train.taken(np.arange(min(len(train), most_read))))
+    some = reading.with_likelihoods(first_of(train, most_read))
     baselines = all_baselines(with_likelihoods=reading.model is not None)
     for name, baseline in baselines.items():
         baseline.fit(some if name in LIKELIHOOD_BASELINES else train)
@@ -123,7 +134,7 @@ def thresholds_of(said: Mapping[str, Said]) -> dict[str, dict[float, float]]:
     """
     return {
         name: {
-            rate: float(np.mean([threshold_at(each.scores, rate) for each in runs]))
+            rate: float(np.mean([threshold_at(each.scores[each.known], rate) for each in runs]))
             for rate in ALARM_RATES
         }
         for name, runs in said.items()
