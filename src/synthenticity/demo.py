@@ -34,7 +34,7 @@ from synthenticity.training.train import train
 WINDOW = 256
 PLAN = "the plan's recipe"
 SHORT_NAMES = {"predict the mean": "mean", "character n-gram ridge": "ngram_ridge"}
-EFFORT = Effort(times=400, most_read=250, most_judged=200, passes=2, leaks=False)
+EFFORT = Effort(times=400, most_read=200, most_judged=128, passes=2, leaks=False)
 """What a demo has time for."""
 
 

@@ -51,7 +51,7 @@ class Effort:
 
     times: int = 1000
     most_read: int = 8000
-    most_judged: int = 8000
+    most_judged: int = 4000
     passes: int = 4
     leaks: bool = True
 
