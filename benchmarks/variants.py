@@ -28,15 +28,9 @@ MLM = "the demo's MLM"
 VARIANTS: dict[str, dict[str, Any]] = {
     "the demo's scorer": {},
     "without n-grams": {"ngram_sizes": ()},
-    "n-grams of 2 and 3 only": {"ngram_sizes": (2, 3)},
     "a fourth of the n-grams left out": {"ngram_dropout": 0.25},
     "likelihoods of the MLM, 4 readings": {"likelihood_model": MLM},
     "the same, without n-grams": {"likelihood_model": MLM, "ngram_sizes": ()},
-    "the same, 1 reading, nothing masked": {
-        "likelihood_model": MLM,
-        "likelihood_passes": 0,
-        "ngram_sizes": (),
-    },
     "loss of the ratio: absolute": {"ratio_loss": "absolute", "ratio_weight": 0.7},
     "loss of the ratio: cross-entropy": {"ratio_loss": "cross_entropy", "ratio_weight": 0.7},
     "loss of the tokens alone": {"ratio_weight": 0.0},
@@ -77,7 +71,8 @@ def main() -> None:
     for number, (name, changes) in enumerate(VARIANTS.items()):
         with tempfile.TemporaryDirectory() as passing:
             folder = Path(passing) if options.folder is None else options.folder / f"{number:02d}"
-            model = load_scorer(trained(config, changes, files, folder))
+            run = trained(config, changes, files, folder) if changes else options.demo / "scorer"
+            model = load_scorer(run)
         chosen = {
             part: {key: values[rows_of] for key, values in test.items()}
             for part, rows_of in parts.items()
