@@ -43,7 +43,17 @@ SECTIONS = {
         "pieces",
     ),
     "Safety": ("corruption", "soak"),
-    "The science": ("demo", "variants", "architecture", "minilm_mlm", "quality"),
+    "The science": (
+        "scorer_recipe",
+        "transfer",
+        "subword_scorer",
+        "markov_testbed",
+        "demo",
+        "variants",
+        "architecture",
+        "minilm_mlm",
+        "quality",
+    ),
 }
 """The order of the measurements: a name stands for every JSON that begins with it."""
 OTHERS = "Others"
