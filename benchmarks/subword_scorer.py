@@ -100,8 +100,8 @@ def main() -> None:
         "seed, 128 tokens. Documents are novels of Austen and books of the King James Bible that "
         "neither has seen, and chapters of Moby-Dick, of which kind they have seen nothing; "
         "mixture and settings of configs/subword_scorer.toml, "
-        f"{ITERATIONS:,} iterations on {TRAIN_FILES * 400:,} sequences. Baselines were fitted on the "
-        "scorer's own windows. 95 % intervals over documents.",
+        f"{ITERATIONS:,} iterations on {TRAIN_FILES * 400:,} sequences. Baselines were fitted on "
+        "the scorer's own windows. 95 % intervals over documents.",
         rows=rows,
     )
 
