@@ -23,7 +23,7 @@ from stages import Stages
 from synthenticity.config import Config
 from synthenticity.config_file import load_config, write_config
 from synthenticity.durable import write_whole
-from synthenticity.evaluation.evaluate import evaluate
+from synthenticity.evaluation.evaluate import Effort, evaluate
 from synthenticity.providers.pools import open_corpus, open_split_pools
 from synthenticity.providers.prepare import prepare
 from synthenticity.providers.sequence_scorer import SequenceScorerProvider
@@ -143,7 +143,8 @@ def judged(out: Path, axes: dict[str, Path]) -> dict[str, Any]:
     for name, (run, data) in own.items():
         path = out / f"transfer_{name}.json"
         if not path.exists():
-            result = evaluate([out / run], [out / data, *axes.values()], mlm=out / "mlm")
+            sets = [out / data, *axes.values()]
+            result = evaluate([out / run], sets, mlm=out / "mlm", effort=Effort(leaks=False))
             write_whole(path, json.dumps(result.to_json()))
         found[name] = json.loads(path.read_text(encoding="utf-8"))
     return found
