@@ -125,7 +125,7 @@ def train_causal(pool: TokenPool, tokenizer: Any, folder: Path, *, length: int) 
             num_hidden_layers=LAYERS,
             num_attention_heads=4,
             intermediate_size=2 * WIDTH,
-            max_position_embeddings=length + 1,
+            max_position_embeddings=length + 16,
             tie_word_embeddings=True,
             bos_token_id=tokenizer.cls_token_id,
             eos_token_id=tokenizer.cls_token_id,
@@ -145,4 +145,5 @@ def train_causal(pool: TokenPool, tokenizer: Any, folder: Path, *, length: int) 
         schedule.step()
     model.save_pretrained(folder)
     tokenizer.bos_token = tokenizer.cls_token
+    tokenizer.model_max_length = model.config.max_position_embeddings
     tokenizer.save_pretrained(folder)

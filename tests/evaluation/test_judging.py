@@ -68,6 +68,7 @@ def test_intervals_of_a_scorer_are_judged_on_human_text_by_themselves() -> None:
     said = said_of(test, 0.05, low=low, high=test.ratios + 0.2)
     figures = judge(test, {SCORER: [said]}, THRESHOLDS, 20)[SCORER]["figures"]
     assert figures["interval_coverage"] == 1.0 and figures["human_interval_coverage"] == 0.0
+    assert figures["all_interval_coverage"] == pytest.approx((test.ratios > 0).mean())
     assert figures["interval_width"] == pytest.approx(0.3)
     assert figures["human_interval_width"] == pytest.approx(0.1)
 

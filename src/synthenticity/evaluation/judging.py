@@ -101,7 +101,8 @@ def values_of(test: Sequences, said: Predictions) -> dict[str, Floats]:
         values |= {name: where(partly, value) for name, value in found.items()}
     if said.low is not None and said.high is not None:
         inside = (said.low - 1e-9 <= test.ratios) & (test.ratios <= said.high + 1e-9)
-        for kind, some in {"": partly, "human_": human}.items():
+        everything = np.ones(len(inside), dtype=bool)
+        for kind, some in {"": partly, "human_": human, "all_": everything}.items():
             values[f"{kind}interval_coverage"] = where(some, inside.astype(np.float64))
             values[f"{kind}interval_width"] = where(some, said.high - said.low)
     return values
