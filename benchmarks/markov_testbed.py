@@ -18,7 +18,7 @@ from synthenticity.config import Config
 from synthenticity.config_file import write_config
 from synthenticity.evaluation.evaluate import evaluate
 
-FILES, TEST_FILES, ITERATIONS = 60, 2, 3000
+FILES, TEST_FILES, ITERATIONS = 12, 1, 1500
 
 
 def main() -> None:

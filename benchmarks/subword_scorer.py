@@ -104,7 +104,8 @@ def main() -> None:
         "neither has seen, and chapters of Moby-Dick, of which kind they have seen nothing; "
         "mixture and settings of configs/subword_scorer.toml, "
         f"{ITERATIONS:,} iterations on {TRAIN_FILES * 400:,} sequences. Baselines were fitted on "
-        f"the scorer's own windows, those of likelihoods on the first {READ:,}. 95 % intervals over documents.",
+        f"the scorer's own windows, those of likelihoods on the first {READ:,}. 95 % intervals "
+        "over documents.",
         rows=rows,
     )
 
