@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,6 +22,7 @@ class Stages:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / "stages.json"
+        self._one_at_a_time = threading.Lock()
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -47,8 +49,9 @@ class Stages:
             _, status, usage = os.wait4(process.pid, 0)
             if os.waitstatus_to_exitcode(status):
                 raise SystemExit(f"{name}: failed.")
-            seconds = {**self.seconds, name: round(usage.ru_utime + usage.ru_stime, 1)}
-            write_whole(self.path, json.dumps(seconds, indent=1) + "\n")
+            with self._one_at_a_time:
+                seconds = {**self.seconds, name: round(usage.ru_utime + usage.ru_stime, 1)}
+                write_whole(self.path, json.dumps(seconds, indent=1) + "\n")
         return self.seconds[name]
 
     def run_side_by_side(self, commands: dict[str, list[object]]) -> None:

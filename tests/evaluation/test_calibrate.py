@@ -2,13 +2,13 @@
 
 import dataclasses
 import json
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_text
 
 from synthenticity import cli
 from synthenticity.config import Config
@@ -19,6 +19,12 @@ from synthenticity.evaluation.predictions import Predictions
 from synthenticity.providers.prepare import prepare
 from synthenticity.scoring.scorer import Scorer
 from synthenticity.stream.batch_file import Columns
+
+
+def make_text(seed: int, characters: int) -> str:
+    """Return prose like that of the tests' corpus."""
+    words = "the king and his fool went to a hall where night fell on stone; who speaks?".split()  # noqa: SIM905
+    return " ".join(random.Random(seed).choices(words, k=characters // 3))[:characters]
 
 
 @pytest.fixture

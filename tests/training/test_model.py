@@ -1,5 +1,6 @@
 """The scorer: what it counts, what it sees, where it starts, what it refuses to load."""
 
+import copy
 import dataclasses
 import json
 import shutil
@@ -248,3 +249,39 @@ def test_what_is_no_usable_scorer_is_refused_in_words(
     damage(folder)
     with pytest.raises((ModelError, CompatibilityError), match=words):
         load_scorer(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"ngram_sizes": ()}, r"ngram_sizes: that scorer, .* has \[2, 3, 4, 5\], the config asks"),
+        ({"ngram_width": 3}, "ngram_width: that scorer, .* has 2"),
+        ({"likelihood_model": "mlm"}, "likelihood_model: '.*', and that scorer, .*, reads none"),
+    ],
+)
+def test_a_scorer_to_start_from_has_the_channels_that_the_config_asks_for(
+    changes: dict[str, Any],
+    said: str,
+    scorer_path: Path,
+    scorer_config: Config,
+    tokenizer: Any,
+) -> None:
+    config = dataclasses.replace(scorer_config, init_from_checkpoint=str(scorer_path), **changes)
+    with pytest.raises(CompatibilityError, match=said):
+        build_scorer(config, tokenizer)
+
+
+def test_a_scorer_is_copied_whatever_its_encoder_was_just_asked(
+    scorer: SequenceScorer, tokenizer: Any
+) -> None:
+    scorer.encoder(input_ids=sequences(tokenizer))
+    assert copy.deepcopy(scorer).enriched._last is None
+
+
+@pytest.mark.parametrize("margin", [-5.0, -0.1, 0.0])
+def test_a_narrow_interval_still_holds_what_is_said(
+    margin: float, scorer: SequenceScorer, tokenizer: Any
+) -> None:
+    scorer.config.interval_margin = margin
+    said = scorer(sequences(tokenizer))
+    assert (said.low <= said.synthenticity).all() and (said.synthenticity <= said.high).all()

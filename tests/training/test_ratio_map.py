@@ -35,12 +35,6 @@ def test_a_map_grows_whatever_it_is_fitted_to(turned: bool) -> None:
     assert (mapped.diff() > 0).all() and mapped.isfinite().all()
 
 
-def test_few_sequences_do_not_decide() -> None:
-    logits = torch.tensor([-1.0, 0.0], dtype=torch.float64)
-    far = mapped_logit(LOGITS, fitted_map(logits, logits.sigmoid() + 0.01)).sigmoid()
-    torch.testing.assert_close(far, LOGITS.sigmoid(), rtol=0, atol=0.05)
-
-
 def test_a_trained_scorer_has_a_map_and_one_that_goes_on_from_it_none(
     scorer_path: Path, scorer_config: Config
 ) -> None:

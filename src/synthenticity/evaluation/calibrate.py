@@ -77,14 +77,17 @@ def calibrate(
     for rate in rates:
         if not 0 < rate < 1:
             raise ConfigError(f"--fpr: {rate:g} is not between 0 and 1. Give 0.01 for 1 %.")
+    corpus = load_corpus(CorpusSource.from_config(human))
+    for rate in rates:
+        _check_enough(len(corpus), rate)
+    at_most = {f"{rate:g}": sure_rate(len(corpus), rate) for rate in rates}
     model = load_scorer(run).to(resolve_device(device))
     made = Calibration(weights_fingerprint(run))
     about: dict[str, Any] = {}
     if filled is not None:
         made, about["filled"] = _map(made, _read_filled(run, model, filled, split), kind)
         about["filled"]["data"] = str(filled)
-    scorer = Scorer(model, load_tokenizer(run), calibration=made)
-    corpus = load_corpus(CorpusSource.from_config(human))
+    scorer = Scorer(model, load_tokenizer(run))  # a map may be level where thresholds lie
     scores = np.array([score.synthenticity for score in scorer.score_iter(corpus.texts)])
     about["human"] = {
         "corpus": human.corpus,
@@ -93,7 +96,7 @@ def calibrate(
         "largest": float(scores.max()),
     }
     thresholds = {f"{rate:g}": threshold_for(scores, rate) for rate in rates}
-    about["at_most"] = {f"{rate:g}": sure_rate(len(scores), rate) for rate in rates}
+    about["at_most"] = at_most
     made = Calibration(made.weights, made.values, made.ratios, made.margin, thresholds, about)
     made.save(run)
     return made
@@ -109,13 +112,17 @@ def threshold_for(scores: Floats, rate: float) -> float:
         CorpusError: so few scores cannot tell.
 
     """
+    _check_enough(len(scores), rate)
+    return conformal_quantile(scores, 1 - rate)
+
+
+def _check_enough(documents: int, rate: float) -> None:
     needed = int(np.ceil(1 / rate - 1e-9)) - 1
-    if len(scores) < needed:
+    if documents < needed:
         raise CorpusError(
-            f"--fpr {rate:g}: needs at least {needed} human documents, got {len(scores)}. Give "
+            f"--fpr {rate:g}: needs at least {needed} human documents, got {documents}. Give "
             "more, cut them into paragraphs (--document_per paragraph), or ask for a larger rate."
         )
-    return conformal_quantile(scores, 1 - rate)
 
 
 def sure_rate(documents: int, rate: float) -> float:
@@ -137,6 +144,8 @@ def sure_rate(documents: int, rate: float) -> float:
 
 
 def _read_filled(run: Path, model: SequenceScorer, data: Path, split: str) -> _Filled:
+    if not data.is_dir():
+        raise ConfigError(f"--filled: {data} is no folder. Give a data set made by prepare.")
     theirs = load_tokenizer(data / "tokenizer")
     if tokenizer_fingerprint(theirs) != tokenizer_fingerprint(load_tokenizer(run)):
         raise CompatibilityError(
@@ -195,4 +204,7 @@ def _fitted(said: Floats, true: Floats, kind: MapKind) -> tuple[tuple[float, ...
     except ImportError:
         raise MissingExtraError("An isotonic map (scikit-learn)", "eval") from None
     fitted = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(said, true)
-    return tuple(map(float, fitted.X_thresholds_)), tuple(map(float, fitted.y_thresholds_))
+    ratios, index = np.unique(fitted.y_thresholds_, return_inverse=True)
+    # A level stretch becomes its middle, so that other values on it stay different.
+    values = np.bincount(index, fitted.X_thresholds_) / np.bincount(index)
+    return tuple(map(float, values)), tuple(map(float, ratios))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from synthenticity.errors import ConfigError
+from synthenticity.errors import ConfigError, CorpusError, ProviderTimeoutError
 from synthenticity.evaluation.judging import SCORER, Said, judge
 from synthenticity.evaluation.known_limits import BAYES, KnownLimit, limit_alarm, limits_of
 from synthenticity.evaluation.leaks import LeakAlarm, leak_alarms
@@ -192,7 +192,12 @@ class _Limits:
         """Return thresholds by the data set's own val split; none without one."""
         if not self.known or not BatchQueue(directory).numbers("val"):
             return {}
-        return thresholds_of(self.say(reading.human_text(directory)))
+        try:
+            human = reading.human_text(directory)
+        except (CorpusError, ProviderTimeoutError) as error:
+            self.on_message(str(error))
+            return {}
+        return thresholds_of(self.say(human))
 
 
 def _mean_ratios(runs: Said) -> NDArray[np.float64]:

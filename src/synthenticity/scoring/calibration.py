@@ -34,8 +34,8 @@ class Calibration:
         values: of the scorer, growing: the knots of the map; none, if it changes nothing.
         ratios: what they mean; between the knots the map is a line, beyond them level.
         margin: by which mapped intervals are widened; None where the scorer's own holds.
-        thresholds: by rate of false alarms, as text (`"0.01"`): the value of a document that at
-            most so many human documents exceed.
+        thresholds: by rate of false alarms, as text (`"0.01"`): the value of a document, before
+            the map, that at most so many human documents exceed.
         about: what it was made of, for people.
 
     """
@@ -57,10 +57,16 @@ class Calibration:
         """Return what intervals `[windows, 2]` of the scorer mean."""
         if self.margin is None:
             return intervals
-        return np.asarray((self.mapped(intervals) + self.margin * np.array([-1, 1])).clip(0, 1))
+        mapped = self.mapped(intervals)
+        ends = mapped + self.margin * np.array([-1, 1])
+        middle = mapped.mean(axis=1, keepdims=True)  # a negative margin leaves it inside
+        ends = np.concatenate([np.minimum(ends[:, :1], middle), np.maximum(ends[:, 1:], middle)], 1)
+        return np.asarray(ends.clip(0, 1))
 
     def alarms(self, synthenticity: float) -> dict[str, bool]:
-        """Return whether a document's value lies above the threshold, by rate of false alarms."""
+        """Return whether a document's value, before the map, lies above the threshold, by rate of
+        false alarms.
+        """
         return {rate: synthenticity > threshold for rate, threshold in self.thresholds.items()}
 
     def save(self, folder: Path) -> None:

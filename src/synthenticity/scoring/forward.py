@@ -136,7 +136,7 @@ def _mapped(logit: NDArray[np.float64], ratio_map: Sequence[float]) -> NDArray[n
 def _intervals(output: Any, ratios: NDArray[np.float64], margin: float) -> NDArray[np.float64]:
     """Return the interval of each row, `[rows, 2]`, as `SequenceScorer.forward` does."""
     logits = output.interval_logits.cpu().numpy().astype(np.float64)
-    reach = np.logaddexp(0, logits) + margin
+    reach = (np.logaddexp(0, logits) + margin).clip(0)
     ends = ratios[:, None] + reach * [-1, 1]
     return np.asarray(ends.clip(0, 1))
 

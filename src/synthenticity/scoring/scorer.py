@@ -42,7 +42,8 @@ class Score:
         text: as it was given.
         synthenticity: estimated share of machine-written tokens, 0 to 1.
         interval: in which the true share lies for nine of ten texts like those that the scorer was
-            trained on. That of a text of several windows is as wide as if all erred to one side.
+            trained on, or calibrated for. That of a text of several windows is as wide as if all
+            erred to one side.
         offsets: start and end character of each token, `[tokens, 2]`.
         probabilities: of each token to be machine-written, `[tokens]`; None without token head.
         unknown_share: share of the tokens that the model's tokenizer does not know.
@@ -203,7 +204,8 @@ class Scorer:
             value = float(np.dot(ratios[some], weights))
             low, high = np.dot(weights, intervals[some]).tolist()
             unknown = float(np.mean(ids == self.tokenizer.unk_token_id))
-            alarms = {} if self.calibration is None else self.calibration.alarms(value)
+            before = float(np.dot(scored.ratios[some], weights))
+            alarms = {} if self.calibration is None else self.calibration.alarms(before)
             yield Score(text, value, (low, high), offsets, own, unknown, alarms)
 
     def _encode(self, texts: list[str], first: int) -> tuple[list[Encoded], CorpusError | None]:

@@ -118,11 +118,13 @@ def check_sizes(config: Config, meta: Meta, backlog: int) -> None:
             f"block_size: {config.block_size}, and the sequences in {config.data_dir} are "
             f"{length} tokens long. Set block_size = {length}, or use other data."
         )
-    path = config.init_from_checkpoint
-    if path:
+    for name in ("init_from_checkpoint", "likelihood_model"):
+        path = getattr(config, name)
+        if not path:
+            continue
         tokenizer = load_tokenizer(Path(config.data_dir) / "tokenizer")
-        check_tokenizer(path, tokenizer, "init_from_checkpoint")
-        limit = checkpoint_context_length(path)
+        check_tokenizer(path, tokenizer, name)
+        limit = checkpoint_context_length(path) + (name == "likelihood_model")  # [CLS] apart
         if length > limit:
             raise CompatibilityError(
                 f"block_size: the sequences in {config.data_dir} are {length} tokens long, the "

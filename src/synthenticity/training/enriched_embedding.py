@@ -5,6 +5,7 @@ start at zero: at first the encoder reads what it was pretrained on.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +38,10 @@ class EnrichedEmbedding(nn.Module):
     def weight(self) -> Tensor:
         """The encoder's own embeddings, `[vocabulary, width]`."""
         return self.words.weight
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what belongs to a call: a copy is made of the rest."""
+        return {**self.__dict__, "_last": None}
 
     def forget(self) -> None:
         """Add nothing, as before any training."""

@@ -85,7 +85,7 @@ class ScorerLoss:
         With a token head, that is the binary cross-entropy of every counted token (filled or not;
         random tokens of BERT corruption are neither and left out) plus the weighted loss of the
         ratio; without, the ratio's alone. The interval's loss moves the interval and what the
-        [CLS] token knows, never the ratio.
+        encoder knows at [CLS], and the ratio through that alone.
 
         Args:
             output: what the scorer said.

@@ -117,10 +117,8 @@ def build_scorer(config: Config, tokenizer: Any) -> SequenceScorer:
             special_token_ids=special_ids(tokenizer).tolist(),
             block_size=config.block_size,
             tokenizer=tokenizer_fingerprint(tokenizer),
-            ngram_sizes=list(config.ngram_sizes),
-            ngram_bits=config.ngram_bits,
-            ngram_width=config.ngram_width,
             ngram_dropout=config.ngram_dropout,
+            **_channel_settings(config),
             outside_ids=[tokenizer.pad_token_id, tokenizer.cls_token_id],
             likelihoods=likelihoods,
         )
@@ -160,11 +158,33 @@ def _likelihood_reader(config: Config, tokenizer: Any) -> tuple[dict[str, Any] |
     return arguments, model
 
 
+def _channel_settings(config: Config) -> dict[str, Any]:
+    """Return what decides the shape of the n-gram tables."""
+    return {
+        "ngram_sizes": list(config.ngram_sizes),
+        "ngram_bits": config.ngram_bits,
+        "ngram_width": config.ngram_width,
+    }
+
+
 def _scorer_like(scorer: SequenceScorer, config: Config) -> SequenceScorer:
     if scorer.config.head != config.head:
         raise CompatibilityError(
             f"init_from_checkpoint: that scorer has the head {scorer.config.head!r}, the config "
             f"asks for {config.head!r}. Make them equal."
+        )
+    asked, own = _channel_settings(config), scorer.config
+    for name, value in asked.items():
+        if value != getattr(own, name):
+            raise CompatibilityError(
+                f"{name}: that scorer, {config.init_from_checkpoint}, has {getattr(own, name)!r}, "
+                f"the config asks for {value!r}. Make them equal, or start from an MLM."
+            )
+    if (config.likelihood_model is not None) != (own.likelihoods is not None):
+        raise CompatibilityError(
+            f"likelihood_model: {config.likelihood_model!r}, and that scorer, "
+            f"{config.init_from_checkpoint}, reads {'none' if own.likelihoods is None else 'one'}."
+            " Make them equal, or start from an MLM."
         )
     scorer.config.block_size = config.block_size
     scorer.config.ratio_map, scorer.config.interval_margin = list(IDENTITY_MAP), 0.0

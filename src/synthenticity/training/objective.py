@@ -157,10 +157,10 @@ class ScorerObjective:
             model(batch["input_ids"])
             for batch in tensor_batches(data, ["input_ids"], batch_size, model.device)
         ]
-        logits = torch.cat([output.logit for output in said]).double().cpu()
+        logits = torch.cat([output.logit for output in said]).cpu().double()
         model.config.ratio_map = fitted_map(logits, true)
         ratios = mapped_logit(logits, model.config.ratio_map).sigmoid()
-        reach = torch.cat([output.interval_logits for output in said]).double().cpu()
+        reach = torch.cat([output.interval_logits for output in said]).cpu().double()
         low, high = interval_bounds(ratios, reach)
         model.config.interval_margin = conformal_quantile(
             torch.maximum(low - true, true - high).numpy(), SCORER_INTERVAL

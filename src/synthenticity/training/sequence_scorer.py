@@ -211,8 +211,8 @@ class SequenceScorer(_PreTrainedModel):  # type: ignore[misc]
             counted=counted,
             cls_logit=cls_logit,
             interval_logits=interval_logits,
-            low=(low - margin).clamp(0, 1),
-            high=(high + margin).clamp(0, 1),
+            low=(low - margin).clamp(min=0).minimum(synthenticity),
+            high=(high + margin).clamp(max=1).maximum(synthenticity),
         )
 
     def _read(
