@@ -156,7 +156,7 @@ def test_an_alarm_that_rings_is_printed_and_fails_the_command(
 
 @pytest.mark.parametrize(
     ("which", "said"),
-    [("nowhere", "nowhere: holds no trained scorer"), ("data", "no tokenizer can be loaded")],
+    [("nowhere", "nowhere: holds no trained scorer"), ("data", "no/such/data: is no folder")],
 )
 def test_what_cannot_be_judged_is_one_line(
     which: str,

@@ -128,7 +128,11 @@ def evaluate(
     scorers = [load_scorer(run) for run in runs]
     others = {name: load_scorer(path) for name, path in (rivals or {}).items()}
     tokenizer = load_tokenizer(runs[0])
-    for given in (*runs[1:], *(rivals or {}).values(), *data, *([mlm] if mlm else [])):
+    folders = [*runs[1:], *(rivals or {}).values(), *data]
+    for folder in folders:
+        if not Path(folder).is_dir():
+            raise ConfigError(f"{folder}: is no folder. Give a run or a data set.")
+    for given in [*folders, *([mlm] if mlm else [])]:
         check_tokenizer(tokenizer, given, runs[0])
     reading = Reading(tokenizer, None if mlm is None else load_mlm(mlm).eval(), effort.passes)
     on_message("fitting the baselines")

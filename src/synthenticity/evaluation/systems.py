@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from synthenticity.errors import CompatibilityError, ConfigError, CorpusError
+from synthenticity.errors import CompatibilityError, CorpusError
 from synthenticity.evaluation.baselines import LIKELIHOOD_BASELINES, Baseline, all_baselines
 from synthenticity.evaluation.figures import ALARM_RATES, threshold_at
 from synthenticity.evaluation.judging import SCORER, Said
@@ -148,8 +148,6 @@ def check_tokenizer(own: Any, given: Path | str, run: Path) -> None:
         CompatibilityError: it does.
 
     """
-    if not Path(given).is_dir():
-        raise ConfigError(f"{given}: is no folder. Give a run, a data set or an MLM of yours.")
     beside = Path(given) / "tokenizer"  # as data have it
     other = load_tokenizer(beside if beside.is_dir() else given)
     if tokenizer_fingerprint(other) != tokenizer_fingerprint(own):
