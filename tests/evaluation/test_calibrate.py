@@ -153,7 +153,7 @@ def test_the_command_says_what_it_found_and_score_reports_it(
     text.write_text(make_text(3, 50), encoding="utf-8")
     assert cli.run(["score", str(run), str(text)]) == cli.GOOD
     assert "above what 0.05 of the human texts exceed" in capsys.readouterr().out
-    assert cli.run([*command, "--fpr", "0.05", "--json"]) == cli.GOOD
-    assert set(json.loads(capsys.readouterr().out)["thresholds"]) == {"0.05"}
+    assert cli.run([*command, "--fpr", "0.05", "0.1", "--json"]) == cli.GOOD
+    assert set(json.loads(capsys.readouterr().out)["thresholds"]) == {"0.05", "0.1"}
     assert cli.run([*command, "--fpr", "0.01"]) == cli.USER_ERROR
     assert "needs at least 99" in capsys.readouterr().err

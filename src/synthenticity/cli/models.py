@@ -144,7 +144,10 @@ def calibrate(
     ] = "val",
     fpr: Annotated[
         list[float] | None,
-        Parameter(help="Share of human texts that may be above the threshold: 0.01, or several."),
+        Parameter(
+            help="Share of human texts that may be above the threshold: 0.01, or several.",
+            consume_multiple=True,
+        ),
     ] = None,
     map_kind: Annotated[
         Literal["auto", "isotonic", "affine"],
