@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from synthenticity.config import Config
+from synthenticity.errors import CompatibilityError
 from synthenticity.synthesis.checkpoints import load_mlm
 from synthenticity.text.tokenization import load_tokenizer
 from synthenticity.training.enriched_embedding import EnrichedEmbedding
@@ -186,3 +187,33 @@ def test_freezing_the_encoder_freezes_its_channels_and_thawing_leaves_the_reader
     moving = {name for name, each in scorer.enriched.named_parameters() if each.requires_grad}
     assert moving and not any("reader" in name for name in moving)
     assert any("layer" in name for name in moving) and any("table" in name for name in moving)
+
+
+def test_a_model_that_cannot_read_so_far_is_refused_before_anything_is_built(
+    scorer_config: Config, mlm_path: Path, tmp_path: Path
+) -> None:
+    from transformers import BertConfig, BertForMaskedLM
+
+    tokenizer = load_tokenizer(mlm_path)
+    longest = scorer_config.block_size - 1  # the character tokenizer's models see no [CLS]
+    for places, fits in ((longest, True), (longest - 1, False)):
+        folder = tmp_path / str(places)
+        BertForMaskedLM(
+            BertConfig(
+                vocab_size=len(tokenizer),
+                hidden_size=16,
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                intermediate_size=16,
+                max_position_embeddings=places,
+                pad_token_id=tokenizer.pad_token_id,
+            )
+        ).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        config = dataclasses.replace(scorer_config, likelihood_model=str(folder), max_iters=1)
+        if fits:
+            train(config, tmp_path / "run")
+        else:
+            with pytest.raises(CompatibilityError, match=f"reads {longest}. Make shorter"):
+                train(config, tmp_path / "other")
+            assert not (tmp_path / "other").exists()

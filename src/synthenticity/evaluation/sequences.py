@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from synthenticity.stream.batch_file import Columns
 from synthenticity.synthesis.likelihood import LIKELIHOODS, token_likelihoods
 from synthenticity.text.tokenization import frame_ids, special_ids
-from synthenticity.training.sequence_scorer import padding_mask
+from synthenticity.training.padding import padding_mask
 
 COLUMNS = ["input_ids", "token_labels", "synthenticity", "document"]
 BATCH_TOKENS = 8192

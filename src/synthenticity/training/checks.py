@@ -15,7 +15,12 @@ from synthenticity.runtimes.devices import resolve_device
 from synthenticity.stream.meta import LIVE, Meta
 from synthenticity.text.tokenization import load_tokenizer
 from synthenticity.training.checkpoint_files import newest_checkpoint, verify_checkpoint
-from synthenticity.training.model import ModelMode, check_tokenizer, checkpoint_context_length
+from synthenticity.training.model import (
+    ModelMode,
+    check_tokenizer,
+    checkpoint_context_length,
+    tokens_read_by,
+)
 
 TRAINING_TYPES = {
     ModelMode.LANGUAGE_MODEL: "MLM",
@@ -118,13 +123,17 @@ def check_sizes(config: Config, meta: Meta, backlog: int) -> None:
             f"block_size: {config.block_size}, and the sequences in {config.data_dir} are "
             f"{length} tokens long. Set block_size = {length}, or use other data."
         )
-    for name in ("init_from_checkpoint", "likelihood_model"):
+    longest = {
+        "init_from_checkpoint": checkpoint_context_length,
+        "likelihood_model": tokens_read_by,
+    }
+    for name, tokens_of in longest.items():
         path = getattr(config, name)
         if not path:
             continue
         tokenizer = load_tokenizer(Path(config.data_dir) / "tokenizer")
         check_tokenizer(path, tokenizer, name)
-        limit = checkpoint_context_length(path) + (name == "likelihood_model")  # [CLS] apart
+        limit = tokens_of(path)
         if length > limit:
             raise CompatibilityError(
                 f"block_size: the sequences in {config.data_dir} are {length} tokens long, the "

@@ -18,6 +18,7 @@ from synthenticity.synthesis.likelihood import (
     token_likelihoods,
 )
 from synthenticity.training.enriched_embedding import Channel
+from synthenticity.training.padding import padding_mask
 
 CLASSES = {MASKED: AutoModelForMaskedLM, CAUSAL: AutoModelForCausalLM}
 WIDTH = 32
@@ -78,10 +79,8 @@ class LikelihoodChannel(Channel):
         """
         special = torch.tensor(self.special, device=ids.device)
         counted = ~torch.isin(ids, special)
-        pad = self.reader.config.pad_token_id
-        visible = None if pad is None or not bool((ids == pad).any()) else (ids != pad).long()
         read, asked = ids[:, self.first :], counted[:, self.first :]
-        seen = None if visible is None else visible[:, self.first :]
+        seen = padding_mask(read, self.reader.config.pad_token_id)
         if self.way == CAUSAL:
             found = causal_likelihoods(self.reader, read, asked, never=special, attention_mask=seen)
         else:

@@ -16,6 +16,7 @@ from synthenticity.errors import CompatibilityError, ModelError, model_loading
 from synthenticity.synthesis.checkpoints import (
     CAUSAL,
     MASKED,
+    Checkpoint,
     context_length,
     find_checkpoint,
     load_mlm,
@@ -142,20 +143,32 @@ def _likelihood_reader(config: Config, tokenizer: Any) -> tuple[dict[str, Any] |
         return None, None
     check_tokenizer(path, tokenizer, "likelihood_model")
     found = find_checkpoint(path)
-    own = found.tokenizer
-    way = MASKED if MASKED in found.ways and own.mask_token_id is not None else CAUSAL
+    way, first = _way_of_reading(found)
     model = found.load_model(way)
-    sees_cls = (
-        bool(frame_ids(own)[0]) if way == MASKED else own.bos_token_id == tokenizer.cls_token_id
-    )
     arguments = {
         "model": model.config.to_dict(),
         "way": way,
         "passes": config.likelihood_passes,
-        "mask_token_id": own.mask_token_id,
-        "first": 0 if sees_cls else 1,
+        "mask_token_id": found.tokenizer.mask_token_id,
+        "first": first,
     }
     return arguments, model
+
+
+def _way_of_reading(reader: Checkpoint) -> tuple[str, int]:
+    """Return whether a model reads masked or causal, and how many tokens before the text it has
+    never seen: 1 if that is [CLS].
+    """
+    own = reader.tokenizer
+    if MASKED in reader.ways and own.mask_token_id is not None:
+        return MASKED, 0 if frame_ids(own)[0] else 1
+    starts_with_cls = own.cls_token_id is not None and own.bos_token_id == own.cls_token_id
+    return CAUSAL, 0 if starts_with_cls else 1
+
+
+def tokens_read_by(path: str | Path) -> int:
+    """Return how long a sequence, [CLS] counted, may be for a `likelihood_model`."""
+    return checkpoint_context_length(path) + _way_of_reading(find_checkpoint(path))[1]
 
 
 def _channel_settings(config: Config) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from synthenticity.metrics import conformal_quantile, finite, ratio_metrics, tok
 from synthenticity.stream.batch_file import Columns
 from synthenticity.synthesis.masked_head import masked_logits
 from synthenticity.training.loss import LossModifiers, ScorerLoss, masked_lm_loss
+from synthenticity.training.padding import padding_mask
 from synthenticity.training.ratio_map import fitted_map
 from synthenticity.training.sequence_scorer import (
     IDENTITY_MAP,
@@ -22,7 +23,6 @@ from synthenticity.training.sequence_scorer import (
     SequenceScorer,
     interval_bounds,
     mapped_logit,
-    padding_mask,
 )
 
 Batch = dict[str, Tensor]

@@ -20,6 +20,7 @@ from transformers.utils import ModelOutput
 from synthenticity.training.enriched_embedding import Channel, EnrichedEmbedding
 from synthenticity.training.likelihood_channel import LikelihoodChannel
 from synthenticity.training.ngram_channel import NgramChannel
+from synthenticity.training.padding import padding_mask
 
 SCORER_FORMAT = 2
 IDENTITY_MAP = (1.0, 1.0, 0.0)
@@ -244,14 +245,6 @@ def interval_bounds(synthenticity: Tensor, interval_logits: Tensor) -> tuple[Ten
     """
     below, above = nn.functional.softplus(interval_logits).unbind(dim=1)
     return synthenticity - below, synthenticity + above
-
-
-def padding_mask(input_ids: Tensor, pad_token_id: int | None) -> Tensor | None:
-    """Return which tokens are no padding, `[batch, length]`; None if all are: that is faster."""
-    if pad_token_id is None:
-        return None
-    tokens = input_ids != pad_token_id
-    return None if bool(tokens.all()) else tokens.long()
 
 
 def _channels_of(config: SequenceScorerConfig) -> list[Channel]:
