@@ -78,6 +78,14 @@ def test_too_few_documents_for_a_rate_are_refused(run: Path, human: Path) -> Non
     assert not (run / "calibration.json").exists()
 
 
+def test_text_that_the_scorer_cannot_read_is_refused(run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "foreign.txt"
+    path.write_text("\n".join(f"король и шут {number}" for number in range(60)), encoding="utf-8")
+    with pytest.raises(CorpusError, match="are unknown to the tokenizer"):
+        calibrate(run, lines(path), rates=(0.1,))
+    assert not (run / "calibration.json").exists()
+
+
 @pytest.mark.parametrize("rate", [0.0, 1.0, -1.0, float("nan")])
 def test_a_rate_is_between_0_and_1(rate: float, run: Path, human: Path) -> None:
     with pytest.raises(ConfigError, match="is not between 0 and 1"):

@@ -49,12 +49,16 @@ def test_a_map_is_a_line_between_knots_and_level_beyond_them(run: Path) -> None:
 
 
 def test_intervals_are_mapped_then_widened_and_stay_between_0_and_1(run: Path) -> None:
-    intervals = np.array([[0.25, 0.5], [0.0, 1.0]])
-    found = a_calibration(run).mapped_intervals(intervals)
+    intervals, values = np.array([[0.25, 0.5], [0.0, 1.0]]), np.array([0.375, 0.5])
+    found = a_calibration(run).mapped_intervals(intervals, values)
     np.testing.assert_allclose(found, [[0.03, 0.12], [0.0, 1.0]])
+    assert Calibration("x").mapped_intervals(intervals, values) is intervals
+
+
+def test_a_narrow_interval_still_holds_its_value(run: Path) -> None:
     narrow = dataclasses.replace(a_calibration(run), margin=-0.5)
-    np.testing.assert_allclose(narrow.mapped_intervals(intervals)[0], [0.075, 0.075])
-    assert Calibration("x").mapped_intervals(intervals) is intervals
+    found = narrow.mapped_intervals(np.array([[0.25, 0.5]]), np.array([0.375]))
+    np.testing.assert_allclose(found, [[0.075, 0.075]])  # what .375 means
 
 
 def test_scores_are_mapped_and_held_against_the_threshold(run: Path) -> None:

@@ -6,7 +6,7 @@ that it holds of the next document, too (split conformal prediction: Vovk et al.
 documents fit the map, the other half says whether it helps, and how wide intervals must be.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthenticity.config import Config
-from synthenticity.errors import CompatibilityError, ConfigError, CorpusError, MissingExtraError
+from synthenticity.errors import ConfigError, CorpusError, MissingExtraError
 from synthenticity.evaluation.predictions import Predictions, predict
 from synthenticity.evaluation.sequences import COLUMNS
+from synthenticity.evaluation.systems import PATIENCE, check_tokenizer
 from synthenticity.metrics import conformal_quantile
 from synthenticity.runtimes.devices import resolve_device
 from synthenticity.scoring.calibration import Calibration, weights_fingerprint
@@ -25,7 +26,7 @@ from synthenticity.stream.batch_file import Columns
 from synthenticity.stream.dataset_consumer import DatasetConsumer
 from synthenticity.text.corpus import load_corpus
 from synthenticity.text.reading import CorpusSource
-from synthenticity.text.tokenization import load_tokenizer, tokenizer_fingerprint
+from synthenticity.text.tokenization import check_unknown, load_tokenizer
 from synthenticity.training.model import load_scorer
 from synthenticity.training.sequence_scorer import SCORER_INTERVAL, SequenceScorer
 
@@ -34,7 +35,6 @@ MapKind = Literal["auto", "isotonic", "affine"]
 FEWEST_SEQUENCES = 100
 """Fewer say nothing of a map; an isotonic one, which has many freedoms, is chosen from ten times
 as many."""
-PATIENCE = 1.0
 SURE = 0.95
 
 
@@ -70,7 +70,8 @@ def calibrate(
 
     Raises:
         ConfigError: a rate is no rate.
-        CorpusError: too few documents for a rate, or too few sequences for a map.
+        CorpusError: too few documents for a rate, too few sequences for a map, or text of which
+            the scorer knows too little (`human.max_unknown_share`).
         CompatibilityError: the data set was made with another tokenizer.
 
     """
@@ -80,14 +81,17 @@ def calibrate(
     corpus = load_corpus(CorpusSource.from_config(human))
     for rate in rates:
         _check_enough(len(corpus), rate)
-    at_most = {f"{rate:g}": sure_rate(len(corpus), rate) for rate in rates}
-    model = load_scorer(run).to(resolve_device(device))
+    model, tokenizer = load_scorer(run).to(resolve_device(device)), load_tokenizer(run)
+    check_unknown(corpus.texts.character_counts, tokenizer, human.max_unknown_share)
+    about: dict[str, Any] = {
+        "at_most": {f"{rate:g}": sure_rate(len(corpus), rate) for rate in rates}
+    }
     made = Calibration(weights_fingerprint(run))
-    about: dict[str, Any] = {}
     if filled is not None:
-        made, about["filled"] = _map(made, _read_filled(run, model, filled, split), kind)
+        check_tokenizer(tokenizer, filled, run)
+        made, about["filled"] = _map(made, _read_filled(model, filled, split), kind)
         about["filled"]["data"] = str(filled)
-    scorer = Scorer(model, load_tokenizer(run))  # a map may be level where thresholds lie
+    scorer = Scorer(model, tokenizer)  # a map may be level where thresholds lie
     scores = np.array([score.synthenticity for score in scorer.score_iter(corpus.texts)])
     about["human"] = {
         "corpus": human.corpus,
@@ -96,8 +100,7 @@ def calibrate(
         "largest": float(scores.max()),
     }
     thresholds = {f"{rate:g}": threshold_for(scores, rate) for rate in rates}
-    about["at_most"] = at_most
-    made = Calibration(made.weights, made.values, made.ratios, made.margin, thresholds, about)
+    made = replace(made, thresholds=thresholds, about=about)
     made.save(run)
     return made
 
@@ -143,14 +146,7 @@ def sure_rate(documents: int, rate: float) -> float:
     return float(beta.ppf(SURE, place, documents + 1 - place))
 
 
-def _read_filled(run: Path, model: SequenceScorer, data: Path, split: str) -> _Filled:
-    if not data.is_dir():
-        raise ConfigError(f"--filled: {data} is no folder. Give a data set made by prepare.")
-    theirs = load_tokenizer(data / "tokenizer")
-    if tokenizer_fingerprint(theirs) != tokenizer_fingerprint(load_tokenizer(run)):
-        raise CompatibilityError(
-            f"{data}: its tokenizer is not that of {run}. Make the data with --tokenizer {run}"
-        )
+def _read_filled(model: SequenceScorer, data: Path, split: str) -> _Filled:
     columns: Columns = DatasetConsumer(
         data, batch_size=1, split=split, columns=COLUMNS, wait_seconds=PATIENCE
     ).read_all()
@@ -171,7 +167,7 @@ def _map(made: Calibration, filled: _Filled, kind: MapKind) -> tuple[Calibration
     if kind == "auto":
         kind = "isotonic" if len(true) >= 10 * FEWEST_SEQUENCES else "affine"
     values, ratios = _fitted(said[first], true[first], kind)
-    tried = Calibration(made.weights, values, ratios)
+    tried = replace(made, values=values, ratios=ratios)
     before = float(np.abs(said - true)[second].mean())
     after = float(np.abs(tried.mapped(said) - true)[second].mean())
     kept = tried if after < before else made
@@ -185,7 +181,7 @@ def _map(made: Calibration, filled: _Filled, kind: MapKind) -> tuple[Calibration
         "mae_without": before,
         "mae_with": after,
     }
-    return Calibration(made.weights, kept.values, kept.ratios, margin), about
+    return replace(kept, margin=margin), about
 
 
 def _fitted(said: Floats, true: Floats, kind: MapKind) -> tuple[tuple[float, ...], ...]:

@@ -29,7 +29,7 @@ from synthenticity.evaluation.limits import (
 )
 from synthenticity.evaluation.predictions import Predictions
 from synthenticity.evaluation.sequences import Sequences
-from synthenticity.evaluation.systems import PASSES, Reading, check_tokenizer
+from synthenticity.evaluation.systems import PASSES, Reading, check_folder, check_tokenizer
 from synthenticity.metrics import finite
 from synthenticity.providers.markov import MarkovProvider
 from synthenticity.recipe import Recipe
@@ -103,9 +103,10 @@ def limit_of_data(
 
     Raises:
         ConfigError: no limit is known, or the sequences are too long for it.
-        ProviderTimeoutError: the test split is not complete.
+        QueueError: the test split is not complete.
 
     """
+    check_folder(directory)
     tokenizer = load_tokenizer(directory / "tokenizer")
     if mlm is not None:
         check_tokenizer(tokenizer, mlm, directory)

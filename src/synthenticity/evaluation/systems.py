@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from synthenticity.errors import CompatibilityError, CorpusError
+from synthenticity.errors import CompatibilityError, ConfigError, CorpusError
 from synthenticity.evaluation.baselines import LIKELIHOOD_BASELINES, Baseline, all_baselines
 from synthenticity.evaluation.figures import ALARM_RATES, threshold_at
 from synthenticity.evaluation.judging import SCORER, Said
@@ -41,7 +41,7 @@ class Reading:
         """Return a split, with the text before filling, too, where files have it.
 
         Raises:
-            ProviderTimeoutError: it is not complete.
+            QueueError: it is not complete.
 
         """
         consumer = DatasetConsumer(
@@ -141,13 +141,27 @@ def thresholds_of(said: Mapping[str, Said]) -> dict[str, dict[float, float]]:
     }
 
 
+def check_folder(given: Path) -> None:
+    """Refuse a path at which there is nothing, before the hub is asked for it.
+
+    Raises:
+        ConfigError: it is no folder.
+
+    """
+    if not given.is_dir():
+        raise ConfigError(f"{given}: is no folder. Give a run, or a data set made by prepare.")
+
+
 def check_tokenizer(own: Any, given: Path | str, run: Path) -> None:
     """Refuse a run, data or a model that read other tokens than the scorer.
 
     Raises:
+        ConfigError: a path at which there is nothing; a name may be the hub's.
         CompatibilityError: it does.
 
     """
+    if isinstance(given, Path):
+        check_folder(given)
     beside = Path(given) / "tokenizer"  # as data have it
     other = load_tokenizer(beside if beside.is_dir() else given)
     if tokenizer_fingerprint(other) != tokenizer_fingerprint(own):

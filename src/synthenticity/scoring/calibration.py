@@ -53,15 +53,16 @@ class Calibration:
             return synthenticity
         return np.asarray(np.interp(synthenticity, self.values, self.ratios))
 
-    def mapped_intervals(self, intervals: Floats) -> Floats:
-        """Return what intervals `[windows, 2]` of the scorer mean."""
+    def mapped_intervals(self, intervals: Floats, synthenticity: Floats) -> Floats:
+        """Return what intervals `[windows, 2]` around values `[windows]` of the scorer mean.
+
+        They hold their value, however negative the margin is.
+        """
         if self.margin is None:
             return intervals
-        mapped = self.mapped(intervals)
-        ends = mapped + self.margin * np.array([-1, 1])
-        middle = mapped.mean(axis=1, keepdims=True)  # a negative margin leaves it inside
-        ends = np.concatenate([np.minimum(ends[:, :1], middle), np.maximum(ends[:, 1:], middle)], 1)
-        return np.asarray(ends.clip(0, 1))
+        (low, high), value = self.mapped(intervals).T, self.mapped(synthenticity)
+        ends = np.minimum(low - self.margin, value), np.maximum(high + self.margin, value)
+        return np.stack(ends, axis=1).clip(0, 1)
 
     def alarms(self, synthenticity: float) -> dict[str, bool]:
         """Return whether a document's value, before the map, lies above the threshold, by rate of

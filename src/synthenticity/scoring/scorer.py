@@ -191,8 +191,8 @@ class Scorer:
         )
         ratios, intervals = scored.ratios, scored.intervals
         if self.calibration is not None:
+            intervals = self.calibration.mapped_intervals(intervals, ratios)
             ratios = self.calibration.mapped(ratios)
-            intervals = self.calibration.mapped_intervals(intervals)
         seen = 0
         for number, text in enumerate(texts):
             (ids, offsets), windows = encoded[number], plan[number]
