@@ -73,6 +73,7 @@ def row(name: str, system: dict[str, Any]) -> dict[str, str]:
         "human text scores": shown("human_mean"),
         "interval holds": shown("all_interval_coverage"),
         "partly filled": shown("interval_coverage"),
+        "untouched": shown("human_interval_coverage"),
         "its width": shown("interval_width"),
     }
 

@@ -1,6 +1,6 @@
 """`synthenticity demo`: the whole loop on Shakespeare's plays, on a CPU, without a download.
 
-It writes two config files and does what the commands printed beside each stage would do with
+It writes three config files and does what the commands printed beside each stage would do with
 them: train an MLM, make scorer data, train a scorer, and put it before plays that neither has
 seen, next to honest baselines. Run again, it goes on where it was.
 """

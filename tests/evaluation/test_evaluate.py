@@ -11,9 +11,10 @@ import pytest
 
 from synthenticity import cli
 from synthenticity.config import Config
-from synthenticity.errors import CompatibilityError, CorpusError
+from synthenticity.errors import CompatibilityError, CorpusError, QueueError
 from synthenticity.evaluation.evaluate import Effort, evaluate
 from synthenticity.evaluation.judging import SCORER
+from synthenticity.evaluation.known_limits import GENIE
 from synthenticity.evaluation.leaks import LeakAlarm
 from synthenticity.evaluation.sequences import Sequences
 from synthenticity.providers.prepare import prepare
@@ -102,6 +103,21 @@ def test_data_of_another_tokenizer_are_refused(
         evaluate([scorer_path], [Path(scorer_config.data_dir), other])
 
 
+def test_what_is_missing_of_any_data_set_is_said_before_anything_is_fitted(
+    scorer_path: Path, scorer_config: Config, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(scorer_config, data_dir=str(tmp_path / "no_test"))
+    prepare(config, files=1, splits=("val",))
+    said: list[str] = []
+    with pytest.raises(QueueError, match="has no complete test set"):
+        evaluate(
+            [scorer_path],
+            [Path(scorer_config.data_dir), tmp_path / "no_test"],
+            on_message=said.append,
+        )
+    assert said == []
+
+
 def test_without_human_text_in_val_there_is_no_threshold(
     scorer_path: Path, scorer_config: Config, tmp_path: Path
 ) -> None:
@@ -111,6 +127,22 @@ def test_without_human_text_in_val_there_is_no_threshold(
     prepare(config, files=2)
     with pytest.raises(CorpusError, match="holds no untouched sequences"):
         evaluate([scorer_path], [tmp_path / "touched"])
+
+
+def test_a_limit_without_human_text_has_no_threshold_and_ends_nothing(
+    scorer_path: Path, scorer_config: Config, mlm_path: Path, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(
+        scorer_config, untouched_share=0.0, data_dir=str(tmp_path / "touched")
+    )
+    prepare(config, files=2, splits=("val", "test"))
+    said: list[str] = []
+    data = [Path(scorer_config.data_dir), tmp_path / "touched"]
+    effort = Effort(times=20, leaks=False)
+    found = evaluate([scorer_path], data, mlm=mlm_path, effort=effort, on_message=said.append)
+    assert any("holds no untouched sequences" in line for line in said)
+    figures = found.rows[1]["systems"][GENIE]["figures"]
+    assert figures["mae"] < 0.2 and "detected_at_1" not in figures
 
 
 def test_the_command_prints_a_table_and_writes_what_it_found(
@@ -156,7 +188,11 @@ def test_an_alarm_that_rings_is_printed_and_fails_the_command(
 
 @pytest.mark.parametrize(
     ("which", "said"),
-    [("nowhere", "nowhere: holds no trained scorer"), ("data", "no/such/data: is no folder")],
+    [
+        ("nowhere", "nowhere: holds no trained scorer"),
+        ("data", "no/such/data: is no folder"),
+        ("report", "is a folder. Give the name of a file"),
+    ],
 )
 def test_what_cannot_be_judged_is_one_line(
     which: str,
@@ -166,7 +202,8 @@ def test_what_cannot_be_judged_is_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     run = "nowhere" if which == "nowhere" else str(scorer_path)
-    data = scorer_config.data_dir if which == "nowhere" else "no/such/data"
-    assert cli.run(["evaluate", run, data]) == cli.USER_ERROR
+    data = "no/such/data" if which == "data" else scorer_config.data_dir
+    options = ["--report", str(scorer_path)] if which == "report" else []
+    assert cli.run(["evaluate", run, data, *options]) == cli.USER_ERROR
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1

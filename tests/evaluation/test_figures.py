@@ -10,7 +10,6 @@ from synthenticity.evaluation.figures import (
     document_figures,
     document_figures_by_length,
     figures_by,
-    interval_figures,
     ratio_figures,
     span_figures,
     threshold_at,
@@ -52,15 +51,6 @@ def test_buckets_hold_every_sequence_once() -> None:
     found = figures_by((0.0, 0.1, 0.5, 1.0), true, true + 0.5, true)
     assert [bucket["sequences"] for bucket in found] == [1, 2, 2]
     assert all(bucket["mae"] == pytest.approx(0.5) for bucket in found)
-
-
-def test_intervals_are_covered_as_often_as_true_values_lie_in_them() -> None:
-    true = np.array([0.0, 0.5, 1.0])
-    found = interval_figures(
-        true - np.array([0.0, 0.1, -0.2]), true + np.array([0.1, 0.1, 0.4]), true
-    )
-    assert found["coverage"] == pytest.approx(2 / 3)
-    assert found["width"] == pytest.approx((0.1 + 0.2 + 0.2) / 3)
 
 
 def test_token_figures_are_scikit_learns() -> None:

@@ -109,6 +109,17 @@ def test_it_shows_every_system_with_intervals_and_differences(run: Path, tmp_pat
     assert "ab" * 32 in page
 
 
+def test_the_summary_speaks_of_every_data_set_and_says_when_documents_are_few(
+    run: Path, tmp_path: Path
+) -> None:
+    found = evaluated(run)
+    found.rows[1]["documents"] = 3
+    write_report(tmp_path / "r.html", found)
+    top = (tmp_path / "r.html").read_text(encoding="utf-8").split("<h2>")[0]
+    assert "(set &amp; 0), the scorer" in top and "(set &amp; 1), the scorer" in top
+    assert top.count("over so few documents say little") == 1
+
+
 def test_text_is_shown_as_text(run: Path, tmp_path: Path) -> None:
     write_report(tmp_path / "r.html", evaluated(run), about=["a < b"], commands=["x > y"])
     page = (tmp_path / "r.html").read_text(encoding="utf-8")

@@ -54,6 +54,8 @@ def evaluate(
             raise ConfigError(
                 f"{place}: its folder does not exist. Make it, or give another place."
             )
+        if place is not None and place.is_dir():
+            raise ConfigError(f"{place}: is a folder. Give the name of a file.")
     console = console_for(stderr=True)
     with quiet_libraries():
         from synthenticity.durable import write_whole

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from synthenticity.errors import ConfigError, CorpusError, ProviderTimeoutError
+from synthenticity.errors import ConfigError, CorpusError, QueueError
 from synthenticity.evaluation.judging import SCORER, Said, judge
 from synthenticity.evaluation.known_limits import BAYES, KnownLimit, limit_alarm, limits_of
 from synthenticity.evaluation.leaks import LeakAlarm, leak_alarms
@@ -120,30 +120,27 @@ def evaluate(
         on_message: told what is being done.
 
     Raises:
+        ConfigError: there is no such folder.
         CompatibilityError: data, model and scorer do not share a tokenizer.
         CorpusError: a split holds no sequences to judge by.
-        ProviderTimeoutError: a data set is not complete.
+        QueueError: a data set is not complete.
 
     """
     scorers = [load_scorer(run) for run in runs]
     others = {name: load_scorer(path) for name, path in (rivals or {}).items()}
     tokenizer = load_tokenizer(runs[0])
-    folders = [*runs[1:], *(rivals or {}).values(), *data]
-    for folder in folders:
-        if not Path(folder).is_dir():
-            raise ConfigError(f"{folder}: is no folder. Give a run or a data set.")
-    for given in [*folders, *([mlm] if mlm else [])]:
+    for given in (*runs[1:], *(rivals or {}).values(), *data, *([mlm] if mlm else [])):
         check_tokenizer(tokenizer, given, runs[0])
     reading = Reading(tokenizer, None if mlm is None else load_mlm(mlm).eval(), effort.passes)
+    train, human = reading.read(data[0], "train"), reading.human_text(data[0])
+    tests = [reading.read(directory, "test") for directory in data]  # before anything takes long
     on_message("fitting the baselines")
-    train = reading.read(data[0], "train")
     baselines = fitted_baselines(train, reading, effort.most_read)
     systems = Systems(scorers, others, baselines, reading, effort.most_judged)
-    thresholds = thresholds_of(systems.say(reading.human_text(data[0])))
+    thresholds = thresholds_of(systems.say(human))
     evidence, rows = [], []
-    for directory in data:
+    for directory, test in zip(data, tests, strict=True):
         on_message(f"judging {directory}")
-        test = reading.read(directory, "test")
         known = limits_of(directory, reading, on_message)
         limits = _Limits(known, effort.most_judged, on_message)
         found = Evidence(test, systems.say(test) | limits.say(test))
@@ -198,7 +195,7 @@ class _Limits:
             return {}
         try:
             human = reading.human_text(directory)
-        except (CorpusError, ProviderTimeoutError) as error:
+        except (CorpusError, QueueError) as error:
             self.on_message(str(error))
             return {}
         return thresholds_of(self.say(human))

@@ -83,12 +83,6 @@ def figures_by(
     ]
 
 
-def interval_figures(low: Floats, high: Floats, true: Floats) -> dict[str, float]:
-    """Return the share of true ratios within their intervals, and the intervals' mean width."""
-    inside = (low - 1e-9 <= true) & (true <= high + 1e-9)
-    return {"coverage": float(inside.mean()), "width": float((high - low).mean())}
-
-
 def token_figures(probabilities: Floats, labels: NDArray[np.integer]) -> dict[str, float]:
     """Return how well tokens are ranked, all together, and how true their probabilities are.
 

@@ -39,6 +39,8 @@ from synthenticity.evaluation.tables import (
     with_interval,
 )
 
+FEWEST_DOCUMENTS = 10
+FEW_DOCUMENTS = " Intervals over so few documents say little."
 DRAWN = 3
 """So many of the others, the best ones, are drawn beside the scorer."""
 
@@ -66,7 +68,7 @@ def write_report(
     """
     first = found.rows[0], found.evidence[0]
     parts = [
-        *(paragraph(text) for text in [*about, _summary(found.rows[0])]),
+        *(paragraph(text) for text in [*about, *map(_summary, found.rows)]),
         *alarm_list(found.rows),
     ]
     for row, evidence in zip(found.rows, found.evidence, strict=True):
@@ -80,7 +82,7 @@ def write_report(
 
 
 def _summary(row: Row) -> str:
-    """Return the outcome on the scorer's own data, in words."""
+    """Return the outcome on a data set, in words."""
     systems = row["systems"]
     own = systems[SCORER]
     others = _others(row)
@@ -103,6 +105,7 @@ def _summary(row: Row) -> str:
         f"trained on ({row['name']}), the scorer's mean absolute error is "
         f"{with_interval(own, 'mae')} over the partly filled ones. The best of the others, "
         f"{others[0]}, errs by {with_interval(best, 'mae')}, {verdict}.{''.join(limits)}"
+        f"{FEW_DOCUMENTS if row['documents'] < FEWEST_DOCUMENTS else ''}"
     )
 
 

@@ -1,8 +1,7 @@
 """What a trained scorer's ratios mean on text that it was not trained on: a map of three numbers.
 
 The fit is least squares on the val set, with a slight pull to changing nothing, so that it ends
-where untouched and filled text do not overlap, too. On Shakespeare it lowers the mean score of
-human text from .069 to .044.
+where untouched and filled text do not overlap, too.
 """
 
 from typing import Any
