@@ -221,7 +221,7 @@ def test_long_training_texts_are_hashed_in_portions(monkeypatch: pytest.MonkeyPa
     rng = np.random.default_rng(6)
     train, test = ([words(rng, 30) for _ in range(40)] for _ in "ab")
     whole = shared_text([*train, test[0]], test)
-    monkeypatch.setattr("synthenticity.evaluation.leaks.PIECE", 500)
+    monkeypatch.setattr("synthenticity.evaluation.shared_text.PIECE", 500)
     assert shared_text([*train, test[0]], test) == whole
     assert whole.value == 1 / 40
 

@@ -10,8 +10,7 @@ holds a run of 13 words of the training windows, ends and length explain nothing
 (r² 0.000), and all alarms together take 10 s.
 """
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +21,7 @@ from synthenticity.evaluation.baselines import FeatureBaseline, NgramRidgeBaseli
 from synthenticity.evaluation.bootstrap import Resamples
 from synthenticity.evaluation.figures import RATIO_EDGES
 from synthenticity.evaluation.sequences import Sequences
-from synthenticity.text.duplicates import GRAM_WORDS, PIECE, gram_hashes
+from synthenticity.evaluation.shared_text import FEWEST_WORDS, shared_windows
 
 Ratios = NDArray[np.float64]
 Features = Callable[[Sequences], NDArray[np.float64]]
@@ -34,11 +33,6 @@ HUMAN_COLUMNS = ("original", "original_ids", "text")
 
 SHARED_WINDOWS = 0.01
 """Even if nothing were wrong on 1 % of the windows, the mean error would fall by 1 %."""
-SHARED_WORDS = 0.5
-"""Of a window; less is a stock phrase or a quotation."""
-FEWEST_WORDS = 8
-"""Of a run, where windows are short (Brown et al. 2020, appendix C)."""
-IDEOGRAPH = re.compile("[\u3400-\u9fff\U00020000-\U0003ffff]")
 EXPLAINED = 0.04
 """Of the variance of the ratio, which takes 2 % off the error (1 - sqrt(1 - .04))."""
 READ, PERMUTATIONS, END_TOKENS = 8000, 999, 256
@@ -123,43 +117,16 @@ def human_texts(sequences: Sequences, tokenizer: Any) -> list[str]:
 
 
 def shared_text(train: list[str], test: list[str]) -> LeakAlarm:
-    """Measure the share of test windows that the training windows hold, too.
-
-    A window is held if at least half of its words stand in runs of 13 words that training windows
-    have, too; so a stock phrase or a quotation rings nothing, and a copy does in which every
-    twentieth word was changed. Where one window in twenty is shorter, runs are as long as that
-    one, down to 8 words; windows without a run are not judged. A word is a run of letters and
-    digits in any case; an ideograph, which no spaces divide, is one of its own, as for BERT.
-    """
-    name, train, test = "shared text", _lowered(train), _lowered(test)
-    sizes = np.bincount(gram_hashes(test, 1)[1], minlength=len(test))
-    if sizes.max() < FEWEST_WORDS:
+    """Measure the share of test windows that the training windows hold, too (`SharedWindows`)."""
+    name, found = "shared text", shared_windows(train, test)
+    if found is None:
         sentence = f"Not measured: every test window is shorter than {FEWEST_WORDS} words."
         return LeakAlarm(name, None, SHARED_WINDOWS, sentence)
-    shorter = np.percentile(sizes[sizes >= FEWEST_WORDS], 5)
-    words = int(np.clip(shorter, FEWEST_WORDS, GRAM_WORDS))
-    judged = sizes >= words
-    shared = (_shared_words(train, test, words) / np.maximum(sizes, 1))[judged]
-    share, touched = float((shared >= SHARED_WORDS).mean()), float((shared > 0).mean())
     sentence = (
-        f"Of {judged.sum()} test windows, {share:.1%} have at least half of their words in runs of "
-        f"{words} that training windows have, too; {touched:.1%} have any."
+        f"Of {found.judged} test windows, {found.held:.1%} have at least half of their words in "
+        f"runs of {found.words} that training windows have, too; {found.touched:.1%} have any."
     )
-    return LeakAlarm(name, share, SHARED_WINDOWS, sentence)
-
-
-def _shared_words(train: list[str], test: list[str], words: int) -> NDArray[np.int64]:
-    """Return how many words of each test text lie in runs that training texts have, too."""
-    grams, owners = gram_hashes(test, words)
-    wanted = np.unique(grams)
-    found = np.zeros(len(wanted), dtype=bool)
-    for pieces in _portions(train):
-        found |= np.isin(wanted, gram_hashes(pieces, words)[0])
-    places = np.flatnonzero(found[np.searchsorted(wanted, grams)])  # runs begin a word apart
-    owners = owners[places]
-    new = np.minimum(np.diff(places, append=places[-1:] + words), words)
-    new[np.flatnonzero(np.diff(owners))] = words  # the next run is another text's
-    return np.bincount(owners, new, minlength=len(test)).astype(np.int64)
+    return LeakAlarm(name, found.held, SHARED_WINDOWS, sentence)
 
 
 def length_alone(train: Sequences, test: Sequences) -> LeakAlarm:
@@ -289,19 +256,6 @@ def _lightly(test: Sequences) -> tuple[NDArray[np.bool_], float]:
         if some.sum() >= FEWEST:
             return some, edge
     return some, RATIO_EDGES[-1]
-
-
-def _lowered(texts: list[str]) -> list[str]:
-    """Return texts in lower case, ideographs apart."""
-    return [IDEOGRAPH.sub(r" \g<0> ", text.lower()) for text in texts]
-
-
-def _portions(texts: list[str]) -> Iterator[list[str]]:
-    """Yield some texts at a time, about `PIECE` characters: to hash one takes forty bytes."""
-    ends = np.cumsum([len(text) for text in texts])
-    cuts = np.searchsorted(ends, np.arange(0, ends[-1] if len(ends) else 0, PIECE))
-    for start, end in zip(cuts, [*cuts[1:], len(texts)], strict=True):
-        yield texts[start:end]
 
 
 def _length_features(longest: int) -> Features:
