@@ -205,7 +205,7 @@ def print_peaks(folder: Path) -> None:
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, flush=True)
 
     peak()
-    for number, _ in enumerate(scorer.score_iter(iter(texts)), 1):
+    for number, _ in enumerate(scorer.score(iter(texts)), 1):
         if number in {len(texts) // 4, len(texts)}:
             peak()
 

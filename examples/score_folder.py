@@ -13,7 +13,7 @@ from synthenticity import Scorer
 def main(run: str, folder: str) -> None:
     scorer = Scorer.from_pretrained(run)
     paths = sorted(Path(folder).glob("*.txt"))
-    scores = scorer.score_iter(path.read_text(encoding="utf-8") for path in paths)
+    scores = scorer.score(path.read_text(encoding="utf-8") for path in paths)
     for path, score in sorted(
         zip(paths, scores, strict=True), key=lambda pair: -pair[1].synthenticity
     ):

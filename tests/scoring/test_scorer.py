@@ -1,5 +1,6 @@
 """`Scorer`: a text's score is its own, whole, and the same in any company."""
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Iterator
@@ -7,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from transformers import BertConfig
 
 from synthenticity.errors import CompatibilityError, ConfigError, CorpusError, ModelError
-from synthenticity.scoring.scorer import Score, Scorer
+from synthenticity.scoring.score import Score
+from synthenticity.scoring.scorer import Scorer
 from synthenticity.scoring.windows import cut_windows
 from synthenticity.text.tokenization import (
     build_character_tokenizer,
@@ -74,9 +77,9 @@ def test_a_text_scores_the_same_to_the_bit_in_any_company(scorer_path: Path, dty
     alone = [scorer.score(text) for text in texts]
     threads = torch.get_num_threads()
     try:
-        for count, batch_tokens in ((1, 1), (1, 100), (2, 250), (2, None)):
+        for count, batch_size in ((1, 1), (1, 3), (2, 8), (2, None)):
             torch.set_num_threads(count)
-            together = scorer.score(texts * 3, batch_tokens=batch_tokens)
+            together = scorer.score(texts * 3, batch_size=batch_size)
             assert all(map(same, together, alone * 3))
     finally:
         torch.set_num_threads(threads)
@@ -95,27 +98,93 @@ def test_texts_are_read_as_scores_are_asked_for(
             read.append(number)
             yield text
 
-    scores = scorer.score_iter(reading())
-    assert read == []
+    scores = scorer.score(reading())
+    assert isinstance(scores, Iterator) and read == []
     assert next(scores).text == texts[0] and read == [0, 1]
     assert [score.text for score in scores] == texts[1:]
     monkeypatch.undo()
-    assert all(map(same, scorer.score_iter(iter(texts)), map(scorer.score, texts)))
+    assert all(map(same, scorer.score(iter(texts)), map(scorer.score, texts)))
 
 
 @pytest.mark.parametrize("characters", [1, 6, 100])
-@pytest.mark.parametrize(("bad", "why"), [("", "is empty"), ("\u05e9", "holds no token")])
-def test_a_bad_text_is_named_by_its_number_after_the_scores_before_it(
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        ("", "is empty"),
+        ("\u05e9" * 40, "mostly unknown tokens: 100%"),
+        ("\u05e9" * 3 + "the king" * 5, "wrong language or alphabet for this scorer: 7%"),
+        ("the", "too short: 3 tokens"),
+    ],
+)
+def test_a_scorer_abstains_and_says_why_and_scores_what_stands_beside(
     scorer: Scorer, monkeypatch: pytest.MonkeyPatch, characters: int, bad: str, why: str
 ) -> None:
     monkeypatch.setattr("synthenticity.scoring.scorer.CHUNK_CHARACTERS", characters)
-    good = ["the", "king", "went"]
-    scores = scorer.score_iter([*good, bad, "and"])
-    assert all(same(next(scores), scorer.score(text)) for text in good)
-    with pytest.raises(CorpusError, match=f"text 3 {why}"):
-        next(scores)
-    with pytest.raises(CorpusError, match=f"text 0 {why}"):
-        scorer.score(bad)
+    good = [text_of(40), text_of(33)]
+    first, abstained, last = scorer.score([good[0], bad, good[1]])
+    assert same(first, scorer.score(good[0])) and same(last, scorer.score(good[1]))
+    assert first.abstained is None and abstained.abstained is not None
+    assert abstained.abstained.startswith(why)
+    assert abstained.verdict is None and len(abstained.offsets) == len(bad)
+    known = any(character in SENTENCE for character in bad)
+    assert np.isnan(abstained.synthenticity) != known
+    assert (abstained.to_json()["synthenticity"] is None) != known
+    assert abstained.interval == (0, 1) or known
+
+
+def test_what_is_too_short_is_the_users_to_say(scorer_path: Path) -> None:
+    scorer = Scorer.from_pretrained(scorer_path, device="cpu", min_tokens=3)
+    assert scorer.score("the").abstained is None and scorer.score("th").abstained is not None
+
+
+def test_a_scorer_is_a_function_from_texts_to_numbers(scorer: Scorer) -> None:
+    texts = [text_of(40), "", text_of(100)]
+    values = scorer(texts)
+    assert values[::2] == [scorer.score(text).synthenticity for text in texts[::2]]
+    assert np.isnan(values[1]) and type(values[0]) is float
+    frame = pd.DataFrame({"text": texts})
+    frame["synthenticity"] = scorer(frame["text"], batch_size=1)
+    assert frame["synthenticity"][2] == values[2]
+    with pytest.raises(CorpusError, match="texts: is one string"):
+        scorer("the king")
+    with pytest.raises(ConfigError, match="batch_size: 0 is not positive"):
+        scorer(texts, batch_size=0)
+
+
+def test_the_empty_list_has_no_scores(scorer: Scorer) -> None:
+    assert scorer.score([]) == [] and list(scorer.score(iter([]))) == []
+
+
+def test_spans_and_sentences_tell_where_the_tokens_are(scorer: Scorer) -> None:
+    text = "The king went. The fool fell!  Night"
+    score = dataclasses.replace(
+        scorer.score(text),
+        token_logits=np.array([-9.0] * 4 + [9.0] * 11 + [-9.0] * 16 + [9.0] * 5, dtype=np.float32),
+    )
+    assert [span.text for span in score.spans] == ["king went. ", "Night"]
+    sentences = score.sentences
+    assert "".join(sentence.text for sentence in sentences) == text
+    assert sentences[0].text == "The king went. "
+    assert sentences[0].probability == pytest.approx(11 / 15, abs=1e-3)
+    for part in (*score.spans, *sentences):
+        assert text[part.start : part.end] == part.text
+
+
+def test_what_is_replaced_is_the_share_that_fills_changed(scorer: Scorer) -> None:
+    share = scorer.model.config.replaced_share
+    score = scorer.score(text_of(40))
+    assert 0 < share < 1 and score.replaced == share * score.synthenticity
+
+
+def test_logits_are_the_models_own(scorer: Scorer) -> None:
+    text = text_of(32)
+    ids = [scorer.tokenizer.cls_token_id, *scorer.tokenizer.convert_tokens_to_ids(list(text))]
+    with torch.no_grad():
+        output = scorer.model(torch.tensor([ids]))
+    score = scorer.score(text)
+    assert score.logit == pytest.approx(output.logit.item(), abs=1e-5)
+    assert score.token_logits.dtype == np.float32
+    assert np.allclose(score.token_logits, output.token_logits[0, 1:], atol=1e-5)
 
 
 def test_a_window_of_text_scores_as_the_model_itself_says(
@@ -225,15 +294,10 @@ def test_a_score_becomes_plain_json_with_a_record_a_token(scorer: Scorer) -> Non
 
 
 def test_what_is_no_string_is_no_text(scorer: Scorer) -> None:
-    scores = scorer.score_iter(["the king", None])  # type: ignore[list-item]
+    scores = scorer.score(iter(["the king", None]))  # type: ignore[list-item]
     assert same(next(scores), scorer.score("the king"))
     with pytest.raises(CorpusError, match="text 1 is of type NoneType"):
         next(scores)
-
-
-def test_empty_texts_are_refused_by_their_number(scorer: Scorer) -> None:
-    with pytest.raises(CorpusError, match="text 1 is empty"):
-        scorer.score(["the king", ""])
 
 
 def test_what_is_no_scorer_is_refused(mlm_path: Path, scorer_path: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from synthenticity.cli import (  # noqa: F401  (their commands are added to the 
     data,
     evaluation,
     models,
+    scoring,
 )
 from synthenticity.cli.app import CHECK_FAILED, GOOD, INTERRUPTED, USER_ERROR, app
 from synthenticity.errors import SynthenticityError

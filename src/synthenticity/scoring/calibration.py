@@ -22,6 +22,7 @@ from synthenticity.stream.sealed import seal, unseal
 
 CALIBRATION_FILE = "calibration.json"
 CALIBRATION_FORMAT = 1
+TUPLES = ("values", "ratios", "human")
 Floats = NDArray[np.float64]
 
 
@@ -36,6 +37,7 @@ class Calibration:
         margin: by which mapped intervals are widened; None where the scorer's own holds.
         thresholds: by rate of false alarms, as text (`"0.01"`): the value of a document, before
             the map, that at most so many human documents exceed.
+        human: values of human documents, before the map, growing: their quantiles, or all of them.
         about: what it was made of, for people.
 
     """
@@ -45,6 +47,7 @@ class Calibration:
     ratios: tuple[float, ...] = ()
     margin: float | None = None
     thresholds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    human: tuple[float, ...] = ()
     about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def mapped(self, synthenticity: Floats) -> Floats:
@@ -70,6 +73,17 @@ class Calibration:
         """
         return {rate: synthenticity > threshold for rate, threshold in self.thresholds.items()}
 
+    def false_alarms(self, threshold: float) -> float:
+        """Return the share of human documents whose value, before the map, exceeds a threshold.
+
+        The next one counts as exceeding it, so that few documents promise little.
+
+        >>> Calibration("", human=(0.1, 0.2, 0.4)).false_alarms(0.3)
+        0.5
+        """
+        above = len(self.human) - int(np.searchsorted(self.human, threshold, side="right"))
+        return (above + 1) / (len(self.human) + 1)
+
     def save(self, folder: Path) -> None:
         """Write it beside the scorer."""
         content = {**dataclasses.asdict(self), "format_version": CALIBRATION_FORMAT}
@@ -92,8 +106,8 @@ def load_calibration(folder: Path) -> Calibration | None:
         version = content.pop("format_version")
         made = None
         if version == CALIBRATION_FORMAT:
-            values, ratios = (tuple(content.pop(name)) for name in ("values", "ratios"))
-            made = Calibration(values=values, ratios=ratios, **content)
+            values, ratios, human = (tuple(content.pop(name)) for name in TUPLES)
+            made = Calibration(values=values, ratios=ratios, human=human, **content)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ModelError(
             f"{path}: is damaged ({error}). Remove it, or run synthenticity calibrate again."

@@ -66,13 +66,13 @@ class WindowScores:
         ratios: the synthenticity of each, `[windows]`.
         intervals: in which the truth lies as often as the scorer's interval promises,
             `[windows, 2]`.
-        probabilities: of each token of all texts `[tokens]`; None without a token head.
+        token_logits: of each token of all texts `[tokens]`; None without a token head.
 
     """
 
     ratios: NDArray[np.float64]
     intervals: NDArray[np.float64]
-    probabilities: NDArray[np.float64] | None
+    token_logits: NDArray[np.float32] | None
 
 
 @torch.inference_mode()
@@ -83,14 +83,14 @@ def score_windows(
     bounds: NDArray[np.int64],
     batch_tokens: int,
 ) -> WindowScores:
-    """Return the synthenticity of each window, its interval, and each token's probability.
+    """Return the synthenticity of each window, its interval, and each token's logit.
 
     `ids` `[tokens]` are those of all texts, one after the other. `bounds` `[windows, 4]` says
     where in them a window starts and ends, and where the tokens that it counts do.
     """
     starts, ends, own_starts, own_ends = bounds.T[:, :, None]
     ratios, intervals = np.empty(len(bounds)), np.empty((len(bounds), 2))
-    probabilities = None if model.token_head is None else np.empty(len(ids))
+    logits = None if model.token_head is None else np.empty(len(ids), dtype=np.float32)
     lengths = 1 + bounds[:, 1] - bounds[:, 0]
     for rows, width in plan_batches(lengths, model.config.block_size, batch_tokens):
         places = starts[rows] + np.arange(-1, width - 1)
@@ -101,30 +101,27 @@ def score_windows(
             torch.as_tensor(batch, device=model.device),
             torch.as_tensor(visible.astype(np.int64), device=model.device),
         )
-        ratios[rows], of_tokens = _join_heads(output, model.config.ratio_map)
+        ratios[rows] = _join_heads(output, model.config.ratio_map)
         intervals[rows] = _intervals(output, ratios[rows], model.config.interval_margin)
-        if probabilities is not None:
+        if logits is not None:
             owned = (places >= own_starts[rows]) & (places < own_ends[rows])
-            probabilities[places[owned]] = of_tokens[owned]
-    return WindowScores(ratios, intervals, probabilities)
+            logits[places[owned]] = output.token_logits.cpu().numpy()[owned]
+    return WindowScores(ratios, intervals, logits)
 
 
-def _join_heads(
-    output: Any, ratio_map: Sequence[float]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return synthenticities `[rows]` and token probabilities `[rows, width]`, in float64, of a
-    `ScorerOutput`.
+def _join_heads(output: Any, ratio_map: Sequence[float]) -> NDArray[np.float64]:
+    """Return the synthenticities `[rows]` of a `ScorerOutput`, in float64.
 
     What `SequenceScorer.forward` says in float32, of the heads' own values.
     """
     logit = output.cls_logit.cpu().numpy().astype(np.float64)
     if output.token_logits is None:
-        return _sigmoid(_mapped(logit, ratio_map)), np.empty((len(logit), 0))
+        return _sigmoid(_mapped(logit, ratio_map))
     probability = _sigmoid(output.token_logits.cpu().numpy().astype(np.float64))
     counted = output.counted.cpu().numpy()
     mean = (probability * counted).sum(axis=1) / np.maximum(counted.sum(axis=1), 1)
     mean = mean.clip(MEAN_MARGIN, 1 - MEAN_MARGIN)
-    return _sigmoid(_mapped(logit + np.log(mean / (1 - mean)), ratio_map)), probability
+    return _sigmoid(_mapped(logit + np.log(mean / (1 - mean)), ratio_map))
 
 
 def _mapped(logit: NDArray[np.float64], ratio_map: Sequence[float]) -> NDArray[np.float64]:

@@ -1,11 +1,11 @@
 """`Scorer`: text in, synthenticity and the probability of every token out.
 
 Windows of all texts share the model's batches. The synthenticity of a long text is the mean of
-its windows' values, each weighted by the tokens that it counts; scores keep full precision.
+its windows' values, each weighted by the tokens that it counts; scores keep full precision. A text
+of which the figures say nothing is not refused: its score says why they do not.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, overload
 
@@ -17,67 +17,34 @@ from synthenticity.errors import ConfigError, CorpusError
 from synthenticity.runtimes.devices import resolve_device
 from synthenticity.runtimes.memory import keep_freed_memory
 from synthenticity.scoring.calibration import Calibration, load_calibration
-from synthenticity.scoring.forward import BATCH_TOKENS, fast_scorer, score_windows
-from synthenticity.scoring.windows import cut_windows, own_weights
+from synthenticity.scoring.forward import (
+    BATCH_TOKENS,
+    WindowScores,
+    fast_scorer,
+    score_windows,
+)
+from synthenticity.scoring.score import Score
+from synthenticity.scoring.windows import Window, cut_windows, own_weights
 from synthenticity.text.tokenization import encode_all_with_offsets, load_tokenizer
 from synthenticity.training.model import load_scorer
 from synthenticity.training.sequence_scorer import SequenceScorer
 
+Floats = NDArray[np.float64]
 Encoded = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Ids `[tokens]` and offsets `[tokens, 2]` of a text."""
 CHUNK_CHARACTERS = 2**20
 """So many are read at once: enough to fill batches of every width."""
+MOST_UNKNOWN = 0.5
+FOREIGN = 0.05
+"""Shares of unknown tokens from which on a scorer abstains. Data of which more than .001 is unknown
+is not even made (`max_unknown_share`)."""
+SHORTEST = 8
+"""A text is too short with fewer tokens than such a fraction of a window."""
 SCORING_DTYPES = {
     "auto": torch.float32,  # bfloat16 moves the third decimal of a number that must be defended
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
 }
-
-
-@dataclass(frozen=True)
-class Score:
-    """What a scorer says of one text.
-
-    Attributes:
-        text: as it was given.
-        synthenticity: estimated share of machine-written tokens, 0 to 1.
-        interval: in which the true share lies for nine of ten texts like those that the scorer was
-            trained on, or calibrated for. That of a text of several windows is as wide as if all
-            erred to one side.
-        offsets: start and end character of each token, `[tokens, 2]`.
-        probabilities: of each token to be machine-written, `[tokens]`; None without token head.
-        unknown_share: share of the tokens that the model's tokenizer does not know.
-        alarms: whether the synthenticity lies above the threshold, by rate of false alarms; empty
-            unless the scorer was calibrated.
-
-    """
-
-    text: str
-    synthenticity: float
-    interval: tuple[float, float]
-    offsets: NDArray[np.int64]
-    probabilities: NDArray[np.float64] | None
-    unknown_share: float
-    alarms: Mapping[str, bool] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values, with one record a token."""
-        tokens = None
-        if self.probabilities is not None:
-            tokens = [
-                {"text": self.text[start:end], "start": start, "end": end, "probability": value}
-                for (start, end), value in zip(
-                    self.offsets.tolist(), self.probabilities.tolist(), strict=True
-                )
-            ]
-        return {
-            "synthenticity": self.synthenticity,
-            "interval": list(self.interval),
-            "characters": len(self.text),
-            "unknown_share": self.unknown_share,
-            "alarms": dict(self.alarms),
-            "tokens": tokens,
-        }
 
 
 class Scorer:
@@ -88,6 +55,8 @@ class Scorer:
         tokenizer: the one that it was trained with.
         dtype: of the encoder: `float32`, `bfloat16`, or `auto`, which is float32.
         calibration: what its values mean for some kind of text; none by default.
+        min_tokens: of fewer it abstains; an eighth of the tokens that it was trained to read at
+            once by default.
 
     Raises:
         ConfigError: the dtype is not known.
@@ -95,6 +64,7 @@ class Scorer:
     Example:
         scorer = Scorer.from_pretrained("runs/scorer")
         scorer.score("To be, or not to be").synthenticity
+        frame["synthenticity"] = scorer(frame["text"])  # pandas, or any sequence of strings
 
     """
 
@@ -105,6 +75,7 @@ class Scorer:
         *,
         dtype: str = "auto",
         calibration: Calibration | None = None,
+        min_tokens: int | None = None,
     ) -> None:
         _check_dtype(dtype)
         keep_freed_memory()
@@ -112,10 +83,17 @@ class Scorer:
         self.tokenizer = tokenizer
         self.calibration = calibration
         self.window_tokens = int(model.config.block_size) - 1
+        shortest = int(model.config.block_size) // SHORTEST
+        self.min_tokens = shortest if min_tokens is None else min_tokens
 
     @classmethod
     def from_pretrained(
-        cls, path: str | Path, *, device: str = "auto", dtype: str = "auto"
+        cls,
+        path: str | Path,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        min_tokens: int | None = None,
     ) -> "Scorer":
         """Load the `--out_dir` of a `sequence_scorer` run, with its calibration if it has one.
 
@@ -128,53 +106,65 @@ class Scorer:
         _check_dtype(dtype)
         model = load_scorer(path).to(resolve_device(device))
         calibration = load_calibration(Path(path))
-        return cls(model, load_tokenizer(path), dtype=dtype, calibration=calibration)
+        return cls(
+            model,
+            load_tokenizer(path),
+            dtype=dtype,
+            calibration=calibration,
+            min_tokens=min_tokens,
+        )
 
     @overload
-    def score(self, texts: str, *, batch_tokens: int | None = None) -> Score: ...
+    def score(  # type: ignore[overload-overlap]  # a string is a sequence of strings, too
+        self, texts: str, *, batch_size: int | None = None
+    ) -> Score: ...
     @overload
-    def score(self, texts: list[str], *, batch_tokens: int | None = None) -> list[Score]: ...
+    def score(  # type: ignore[overload-overlap]
+        self, texts: Iterator[str], *, batch_size: int | None = None
+    ) -> Iterator[Score]: ...
+    @overload
+    def score(self, texts: Iterable[str], *, batch_size: int | None = None) -> list[Score]: ...
     def score(
-        self, texts: str | list[str], *, batch_tokens: int | None = None
-    ) -> Score | list[Score]:
-        """Score one text or several; a string gives one `Score`, a list a list.
+        self, texts: str | Iterable[str], *, batch_size: int | None = None
+    ) -> Score | list[Score] | Iterator[Score]:
+        """Score one text or several: a string gives one `Score`, a list a list, an iterator (a
+        generator, say) is read as its scores are asked for, and any number of texts takes bounded
+        memory.
 
-        A batch of the model holds `batch_tokens` tokens; no score depends on it.
+        Batches of the model hold as many tokens as `batch_size` full windows; by default, what
+        suits the device. No score depends on it.
 
         Raises:
-            CorpusError: a text has no token, or none that the scorer knows.
+            CorpusError: something is no string; says its number, from 0. It comes after the scores
+                of all texts before it.
 
+        """
+        tokens = BATCH_TOKENS[self.model.device.type]
+        if batch_size is not None:
+            if batch_size < 1:
+                raise ConfigError(f"batch_size: {batch_size} is not positive.")
+            tokens = batch_size * int(self.model.config.block_size)
+        scores = self._scores([texts] if isinstance(texts, str) else texts, tokens)
+        if isinstance(texts, str):
+            return next(scores)
+        return scores if isinstance(texts, Iterator) else list(scores)
+
+    def __call__(self, texts: Iterable[str], *, batch_size: int | None = None) -> list[float]:
+        """Return the synthenticity of each text, at full precision, as benchmarks ask for it.
+
+        What the scorer abstains of has a value, too, but for a text without any known token: NaN.
         """
         if isinstance(texts, str):
-            return next(self.score_iter([texts], batch_tokens=batch_tokens))
-        return list(self.score_iter(texts, batch_tokens=batch_tokens))
+            raise CorpusError("texts: is one string. Give a list of texts.")
+        return [each.synthenticity for each in self.score(iter(texts), batch_size=batch_size)]
 
-    def score_iter(
-        self, texts: Iterable[str], *, batch_tokens: int | None = None
-    ) -> Iterator[Score]:
-        """Yield the score of each text, in order, of any number of texts in bounded memory.
-
-        Texts are read by the million characters, so that they fill batches of their length.
-
-        Raises:
-            CorpusError: a text has no token, or none that the scorer knows; says its number, from
-                0. It comes after the scores of all texts before it.
-
-        """
-        size = batch_tokens or BATCH_TOKENS[self.model.device.type]
-        first = 0
+    def _scores(self, texts: Iterable[str], batch_tokens: int) -> Iterator[Score]:
         for chunk in _chunks(texts):
-            encoded, bad = self._encode(chunk, first)
-            if encoded:
-                yield from self._score_chunk(chunk[: len(encoded)], encoded, size)
-            if bad is not None:
-                raise bad
-            first += len(chunk)
+            yield from self._score_chunk(chunk, batch_tokens)
 
-    def _score_chunk(
-        self, texts: list[str], encoded: list[Encoded], batch_tokens: int
-    ) -> Iterator[Score]:
+    def _score_chunk(self, texts: list[str], batch_tokens: int) -> Iterator[Score]:
         """Yield the scores of texts."""
+        encoded = encode_all_with_offsets(self.tokenizer, texts)
         begins = np.cumsum([0, *(len(ids) for ids, _ in encoded)]).tolist()
         plan = [cut_windows(len(ids), self.window_tokens) for ids, _ in encoded]
         bounds = [
@@ -186,46 +176,67 @@ class Scorer:
             self.model,
             self.tokenizer,
             np.concatenate([ids for ids, _ in encoded]),
-            np.array(bounds),
+            np.array(bounds, dtype=np.int64).reshape(-1, 4),
             batch_tokens,
         )
-        ratios, intervals = scored.ratios, scored.intervals
-        if self.calibration is not None:
-            intervals = self.calibration.mapped_intervals(intervals, ratios)
-            ratios = self.calibration.mapped(ratios)
         seen = 0
         for number, text in enumerate(texts):
-            (ids, offsets), windows = encoded[number], plan[number]
-            some, weights = slice(seen, seen + len(windows)), own_weights(windows)
+            windows = plan[number]
+            some = slice(seen, seen + len(windows))
             seen += len(windows)
             own = None  # a copy below, so that a score that is kept keeps no others
-            if scored.probabilities is not None:
-                own = scored.probabilities[begins[number] : begins[number + 1]].copy()
-            value = float(np.dot(ratios[some], weights))
-            low, high = np.dot(weights, intervals[some]).tolist()
-            unknown = float(np.mean(ids == self.tokenizer.unk_token_id))
-            before = float(np.dot(scored.ratios[some], weights))
-            alarms = {} if self.calibration is None else self.calibration.alarms(before)
-            yield Score(text, value, (low, high), offsets, own, unknown, alarms)
+            if scored.token_logits is not None:
+                own = scored.token_logits[begins[number] : begins[number + 1]].copy()
+            said = WindowScores(scored.ratios[some], scored.intervals[some], own)
+            yield self._joined(text, encoded[number], windows, said)
 
-    def _encode(self, texts: list[str], first: int) -> tuple[list[Encoded], CorpusError | None]:
-        """Encode texts as far as they can be scored; return what is wrong with the next, too.
+    def _joined(
+        self, text: str, encoded: Encoded, windows: list[Window], said: WindowScores
+    ) -> Score:
+        """Return the score of a text of windows, of which so much was said."""
+        ids, offsets = encoded
+        special = np.isin(ids, self.model.config.special_token_ids)
+        nothing = not len(ids) or bool(special.all())
+        unknown = float(np.mean(ids == self.tokenizer.unk_token_id)) if len(ids) else 0.0
+        value = uncalibrated = float("nan")
+        low, high, alarms = 0.0, 1.0, {}
+        if not nothing:
+            weights = own_weights(windows)
+            value = uncalibrated = float(np.dot(said.ratios, weights))
+            intervals = said.intervals
+            if self.calibration is not None:
+                alarms = self.calibration.alarms(uncalibrated)
+                intervals = self.calibration.mapped_intervals(intervals, said.ratios)
+                value = float(np.dot(self.calibration.mapped(said.ratios), weights))
+            low, high = np.dot(weights, intervals).tolist()
+        share = self.model.config.replaced_share
+        return Score(
+            text=text,
+            synthenticity=value,
+            interval=(low, high),
+            uncalibrated=uncalibrated,
+            replaced=None if share is None else share * value,
+            offsets=offsets,
+            token_logits=said.token_logits,
+            unknown_share=unknown,
+            alarms=alarms,
+            abstained=self._abstention(len(ids), nothing, unknown),
+        )
 
-        The first of them is number `first`.
-        """
-        encoded = encode_all_with_offsets(self.tokenizer, texts)
-        for index, (ids, _) in enumerate(encoded):
-            why = ""
-            if not len(ids):
-                why = "is empty. Give a text with characters."
-            elif np.isin(ids, self.model.config.special_token_ids).all():
-                why = (
-                    "holds no token that the scorer knows. Score text in the alphabet that it was "
-                    "trained on."
-                )
-            if why:
-                return encoded[:index], CorpusError(f"score: text {first + index} {why}")
-        return encoded, None
+    def _abstention(self, tokens: int, nothing: bool, unknown: float) -> str | None:
+        """Return why the scorer abstains of a text, or None if it does not."""
+        if not tokens:
+            return "is empty: it has no token"
+        if nothing or unknown > MOST_UNKNOWN:
+            return f"mostly unknown tokens: {unknown:.0%} of {tokens} are not in the vocabulary"
+        if unknown > FOREIGN:
+            return (
+                f"wrong language or alphabet for this scorer: {unknown:.0%} of {tokens} tokens are "
+                "not in the vocabulary"
+            )
+        if tokens < self.min_tokens:
+            return f"too short: {tokens} tokens, of fewer than {self.min_tokens} nothing is known"
+        return None
 
 
 def _check_dtype(dtype: str) -> None:

@@ -1,8 +1,8 @@
 """What a language model thinks of each token, as a channel of the scorer.
 
 The model is part of the scorer and never trained: text that people wrote is often less likely than
-what a model writes. It reads each text several times, which is dear: for a filling model that the scorer
-knows it lowers the error from .049 to .040 by itself, and beside n-grams from .034 to .033
+what a model writes. It reads each text several times, which is dear: for a filling model that the
+scorer knows it lowers the error from .049 to .040 by itself, and beside n-grams from .034 to .033
 (docs/benchmarks.md).
 """
 

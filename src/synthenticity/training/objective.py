@@ -144,7 +144,8 @@ class ScorerObjective:
 
     @torch.no_grad()
     def settle(self, model: SequenceScorer, data: Columns, batch_size: int) -> None:
-        """Map the model's ratios, then widen its intervals, so that both hold of `data`.
+        """Map the model's ratios, then widen its intervals, so that both hold of `data`, and count
+        which share of what was filled there was replaced.
 
         A model knows the human text that it was trained on, and takes other human text for a
         little stranger than it is. The margin is that of conformalized quantile regression
@@ -165,6 +166,9 @@ class ScorerObjective:
         model.config.interval_margin = conformal_quantile(
             torch.maximum(low - true, true - high).numpy(), SCORER_INTERVAL
         )
+        filled = int(np.isin(data["token_labels"], (1, 2)).sum())
+        replaced = int((data["token_labels"] == 2).sum())
+        model.config.replaced_share = replaced / filled if filled else None
 
     def encoder_parameters(self, model: SequenceScorer) -> Iterable[Any]:
         """Return those of the encoder without its channels."""

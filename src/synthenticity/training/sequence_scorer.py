@@ -33,7 +33,8 @@ class SequenceScorerConfig(PreTrainedConfig):  # type: ignore[misc]
     n-gram. `likelihoods` are the arguments of a `LikelihoodChannel`, without `special`. `tokenizer`
     is the fingerprint of the tokenizer that the scorer was trained with. `ratio_map` (see
     `mapped_logit`) and `interval_margin`, which widens every interval, are what held-out documents
-    asked for when training had ended.
+    asked for when training had ended; `replaced_share` is that of their filled tokens that were
+    not what stood there before.
     """
 
     model_type = "sequence_scorer"
@@ -54,6 +55,7 @@ class SequenceScorerConfig(PreTrainedConfig):  # type: ignore[misc]
         likelihoods: dict[str, Any] | None = None,
         ratio_map: Sequence[float] = IDENTITY_MAP,
         interval_margin: float = 0.0,
+        replaced_share: float | None = None,
         format_version: int = SCORER_FORMAT,
         **kwargs: Any,
     ) -> None:
@@ -69,6 +71,7 @@ class SequenceScorerConfig(PreTrainedConfig):  # type: ignore[misc]
         self.likelihoods = likelihoods
         self.ratio_map = list(ratio_map)
         self.interval_margin = interval_margin
+        self.replaced_share = replaced_share
         self.format_version = format_version
         super().__init__(**kwargs)
 

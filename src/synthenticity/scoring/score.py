@@ -1,0 +1,171 @@
+"""`Score`: what a scorer says of one text, and how it says that it does not know.
+
+Figures keep full precision, and everything that is shown or written of a text (page, terminal,
+JSON, Parquet) is read from here. Nothing of a score holds on to the texts scored beside it.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synthenticity.text.units import token_units
+
+MACHINE = 0.5
+"""Tokens of at least that probability make up spans."""
+NOT_FLAGGED = "not flagged"
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Characters `start` to `end` of a text, and the (mean) probability of the tokens in it."""
+
+    text: str
+    start: int
+    end: int
+    probability: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "text": self.text,
+            "start": self.start,
+            "end": self.end,
+            "probability": self.probability,
+        }
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a scorer says of one text.
+
+    Attributes:
+        text: as it was given.
+        synthenticity: estimated share of machine-written tokens, 0 to 1; NaN of a text without any
+            token that the scorer knows.
+        interval: in which the true share lies for nine of ten texts like those that the scorer was
+            trained on, or calibrated for. That of a text of several windows is as wide as if all
+            erred to one side.
+        uncalibrated: the synthenticity before any calibration.
+        replaced: estimated share of tokens that a machine changed. Some of what it writes is what
+            stood there before; this leaves out as many as there were in the scorer's validation
+            data. None if the scorer does not know how many.
+        offsets: start and end character of each token, `[tokens, 2]`.
+        token_logits: raw output for each token, float32 `[tokens]`; None without token head.
+        unknown_share: share of the tokens that the model's tokenizer does not know.
+        alarms: whether the synthenticity lies above the threshold, by rate of false alarms; empty
+            unless the scorer was calibrated.
+        abstained: why the figures should not be used, as a sentence; None if they may.
+
+    """
+
+    text: str
+    synthenticity: float
+    interval: tuple[float, float]
+    uncalibrated: float
+    replaced: float | None
+    offsets: NDArray[np.int64]
+    token_logits: NDArray[np.float32] | None
+    unknown_share: float
+    alarms: Mapping[str, bool] = field(default_factory=dict)
+    abstained: str | None = None
+
+    @property
+    def logit(self) -> float:
+        """The log-odds of the synthenticity before any calibration, at full precision."""
+        value = self.uncalibrated
+        if math.isnan(value) or 0 < value < 1:
+            return math.log(value / (1 - value))
+        return math.copysign(math.inf, value - 0.5)
+
+    @property
+    def verdict(self) -> str | None:
+        """On which side of the thresholds the text is, `flagged at RATE` naming the strictest that
+        it exceeds; None without calibration, or if the scorer abstained.
+        """
+        if self.abstained is not None or not self.alarms:
+            return None
+        ringing = [rate for rate, rings in self.alarms.items() if rings]
+        return f"flagged at {min(ringing, key=float)}" if ringing else NOT_FLAGGED
+
+    @cached_property
+    def probabilities(self) -> NDArray[np.float64] | None:
+        """Of each token to be machine-written, `[tokens]`; None without token head."""
+        if self.token_logits is None:
+            return None
+        return np.asarray(1 / (1 + np.exp(-self.token_logits.astype(np.float64))))
+
+    @property
+    def tokens(self) -> list[Stretch] | None:
+        """Every token with its probability; None without token head."""
+        return None if self.probabilities is None else list(self.iter_tokens())
+
+    def iter_tokens(self) -> Iterator[Stretch]:
+        """Yield the tokens, of which a long text has many; none without token head."""
+        if self.probabilities is not None:
+            ends = self.offsets.tolist()
+            for (start, end), value in zip(ends, self.probabilities.tolist(), strict=True):
+                yield Stretch(self.text[start:end], start, end, value)
+
+    @property
+    def spans(self) -> list[Stretch] | None:
+        """Runs of tokens that are likelier machine-written than not; None without token head."""
+        if self.probabilities is None:
+            return None
+        machine = np.concatenate([[False], self.probabilities >= MACHINE, [False]])
+        edges = np.flatnonzero(np.diff(machine)).reshape(-1, 2)
+        return self._stretches(edges)
+
+    @property
+    def sentences(self) -> list[Stretch] | None:
+        """The sentences that have tokens; None without token head."""
+        if self.probabilities is None:
+            return None
+        units = token_units(self.text, self.offsets, "sentence")
+        borders = np.concatenate([[0], np.flatnonzero(np.diff(units)) + 1, [len(units)]])
+        pairs = np.stack([borders[:-1], borders[1:]], axis=1) if len(units) else borders[:0]
+        return self._stretches(pairs.reshape(-1, 2))
+
+    def _stretches(self, tokens: NDArray[np.integer]) -> list[Stretch]:
+        """Return the stretches of first and last + 1 tokens `[stretches, 2]`."""
+        assert self.probabilities is not None
+        sums = np.concatenate([[0.0], np.cumsum(self.probabilities)])
+        found = []
+        for first, last in tokens.tolist():
+            start, end = int(self.offsets[first, 0]), int(self.offsets[last - 1, 1])
+            mean = float((sums[last] - sums[first]) / (last - first))
+            found.append(Stretch(self.text[start:end], start, end, mean))
+        return found
+
+    def facts(self) -> dict[str, Any]:
+        """Return the figures of the whole text as plain values; None for what is not a number."""
+        known = not math.isnan(self.synthenticity)
+        return {
+            "synthenticity": self.synthenticity if known else None,
+            "interval": list(self.interval),
+            "replaced": self.replaced if known else None,
+            "uncalibrated": self.uncalibrated if known else None,
+            "logit": self.logit if known else None,
+            "verdict": self.verdict,
+            "alarms": dict(self.alarms),
+            "abstained": self.abstained,
+            "unknown_share": self.unknown_share,
+            "characters": len(self.text),
+        }
+
+    def to_json(self, *, tokens: bool = True, sentences: bool = True) -> dict[str, Any]:
+        """Return plain values: `facts`, and lists of tokens and spans, and of sentences."""
+        content = self.facts()
+        if tokens:
+            content |= {"tokens": _plain(self.tokens), "spans": _plain(self.spans)}
+        if sentences:
+            content["sentences"] = _plain(self.sentences)
+        return content
+
+
+def _plain(stretches: list[Stretch] | None) -> list[dict[str, Any]] | None:
+    return None if stretches is None else [each.to_json() for each in stretches]
