@@ -3,6 +3,7 @@
 Colours are shades of one hue, from none (human) to deep (machine), readable on dark and light.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from synthenticity.scoring.calibration import Calibration
+from synthenticity.scoring.score import Score
 from synthenticity.synthesis.token_labels import LABEL_NAMES
 
 LABEL_STYLES = {
@@ -71,6 +73,30 @@ def heat_legend() -> Text:
         legend.append("  ", f"on {colour}")
     legend.append(" machine")
     return legend
+
+
+def score_lines(score: Score, *, heat: bool) -> list[Text]:
+    """Return what is shown of a score; with `heat`, the text in the colours of its tokens."""
+    lines = []
+    if heat:
+        lines += [heat_text(score.text, score.offsets, score.probabilities), Text()]
+    said = Text(score.in_words())
+    if not math.isnan(score.synthenticity):
+        said.append(
+            f": about {score.synthenticity:.0%} of {len(score.offsets):,} tokens look "
+            "machine-written"
+        )
+    lines.append(said)
+    for rate, rings in score.alarms.items():
+        side = "above" if rings else "not above"
+        lines.append(Text(f"{side} what {float(rate):.3g} of the human texts exceed (calibrated)"))
+    if heat and score.probabilities is not None:
+        lines.append(heat_legend())
+    if score.abstained is not None:
+        lines.append(Text(f"abstained: {score.abstained}", "bold"))
+    elif score.unknown_share > 0:
+        lines.append(Text(f"{score.unknown_share:.1%} of the tokens are unknown to the scorer"))
+    return lines
 
 
 def histogram_line(counts: Sequence[int]) -> str:

@@ -26,6 +26,7 @@ from synthenticity.display import (
 if TYPE_CHECKING:
     from synthenticity.providers.run import PrepareProgress
     from synthenticity.records.run import FillProgress, FillResult
+    from synthenticity.records.scores import ScoreProgress, ScoreResult
     from synthenticity.training.callbacks import TrainProgress
     from synthenticity.training.train import TrainResult
 
@@ -160,6 +161,47 @@ class FillView(View):
         if result.rejected_list is not None:
             figures["all of them"] = str(result.rejected_list)
         return figures_table("filled", figures)
+
+
+class ScoreView(View):
+    """Documents, rates, the time left, and how many could not be used."""
+
+    def update(self, progress: "ScoreProgress") -> None:
+        """Draw how far a run of `score` is."""
+        seconds = max(progress.seconds, 1e-9)
+        figures: dict[str, Any] = {"documents": progress.documents}
+        if progress.all_characters:
+            figures["done"] = f"{progress.characters / progress.all_characters:.0%}"
+        figures["documents/s"] = progress.new_documents / seconds
+        figures["characters/s"] = progress.new_characters / seconds
+        if progress.seconds_left is not None:
+            figures["time left"] = format_seconds(progress.seconds_left)
+        figures["not usable"] = progress.unusable
+        line = "  ".join(f"{name} {format_figure(value)}" for name, value in figures.items())
+        self.show(figures_table("score", figures), line)
+
+    @staticmethod
+    def summary(result: "ScoreResult") -> dict[str, Any]:
+        """Return the figures of a finished run."""
+        return {
+            "out": str(result.out),
+            "rows": result.rows,
+            "mean_synthenticity": result.mean,
+            "verdicts": result.verdicts,
+            "abstained": result.abstained,
+            "unusable": result.unusable,
+            "seconds": round(result.progress.seconds, 1),
+        }
+
+    @staticmethod
+    def result_table(result: "ScoreResult") -> Table:
+        """Return the figures of a finished run, and the reasons of what has no score."""
+        figures = ScoreView.summary(result)
+        verdicts, abstained = figures.pop("verdicts"), figures.pop("abstained")
+        figures |= verdicts | {f"abstained: {why}": count for why, count in abstained.items()}
+        if result.unusable_list is not None:
+            figures["the unusable are listed in"] = str(result.unusable_list)
+        return figures_table("scored", figures)
 
 
 class TrainView(View):

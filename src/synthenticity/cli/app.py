@@ -34,8 +34,11 @@ Overrides = Annotated[str, Parameter(help="Any setting, for example --batch_size
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
 
 
-def console_for(*, stderr: bool = False, least_width: int = 0) -> "Console":
-    """Return a console on standard output, or error, at least so wide: longer lines wrap."""
+def console_for(*, stderr: bool = False, least_width: int = 0, plain: bool = False) -> "Console":
+    """Return a console on standard output, or error, at least so wide: longer lines wrap.
+
+    A plain one has no colours and redraws nothing, as into a file.
+    """
     from rich.console import Console
 
     class Pipe(Console):
@@ -44,7 +47,9 @@ def console_for(*, stderr: bool = False, least_width: int = 0) -> "Console":
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError
 
-    console = Pipe(stderr=stderr, highlight=False, soft_wrap=True)
+    console = Pipe(
+        stderr=stderr, highlight=False, soft_wrap=True, force_terminal=False if plain else None
+    )
     console.width = max(console.width, least_width)
     return console
 

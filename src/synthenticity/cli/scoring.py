@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -16,54 +16,115 @@ from synthenticity.cli.app import (
     load_settings,
     quiet_libraries,
 )
-from synthenticity.errors import CorpusError
+from synthenticity.errors import ConfigError, CorpusError
 
 
 @app.command
 def score(
     run: Annotated[Path, Parameter(help="The --out_dir of a sequence_scorer run.")],
-    file: Annotated[
-        str, Parameter(help="UTF-8 text file; - reads standard input.", allow_leading_hyphen=True)
+    source: Annotated[
+        str,
+        Parameter(
+            name="IN",
+            help="A text file, - for standard input; with --out any corpus: folder, glob, CSV, "
+            "JSON lines, Parquet, Hugging Face data set.",
+            allow_leading_hyphen=True,
+        ),
     ] = "-",
     *,
+    out: Annotated[
+        Path | None, Parameter(help="A .parquet, .jsonl or .csv file: a row for each document.")
+    ] = None,
+    html: Annotated[
+        Path | None,
+        Parameter(help="Heat maps: a page.html of a text, with --out a folder with a gallery."),
+    ] = None,
+    tokens: Annotated[
+        bool, Parameter(negative="", help="Rows of --out hold text, tokens, spans, sentences, too.")
+    ] = False,
+    text_column: Annotated[
+        str, Parameter(help="Of --out: the column of a table's texts.")
+    ] = "text",
+    id_column: Annotated[str | None, Parameter(help="Of --out: the column of their names.")] = None,
+    document_per: Annotated[
+        Literal["file", "line", "paragraph"],
+        Parameter(help="Of --out: what is a document of a text file."),
+    ] = "file",
+    min_tokens: Annotated[
+        int | None, Parameter(help="Of fewer the scorer abstains. Default: an eighth of a window.")
+    ] = None,
+    batch_size: Annotated[int | None, Parameter(help="Full windows of a model call.")] = None,
+    device: Annotated[str, Parameter(help="That scores: auto, cpu, cuda, cuda:1, mps.")] = "auto",
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16"],
         Parameter(help="Arithmetic; auto is float32. bfloat16 is faster, and less exact."),
     ] = "auto",
+    plain: Annotated[bool, Parameter(negative="", help="No colours, nothing redrawn.")] = False,
     as_json: Json = False,
 ) -> int:
-    """Say how much of a text a machine wrote, and colour the tokens."""
+    """Say how much of a text a machine wrote, and which words; of one, or of any number."""
+    how: dict[str, Any] = {"device": device, "dtype": dtype, "min_tokens": min_tokens}
+    if out is None:
+        return _score_one(run, source, how, html=html, plain=plain, as_json=as_json)
+    from synthenticity.text.reading import CorpusSource
+
+    corpus = CorpusSource(
+        source=source, text_column=text_column, id_column=id_column, document_per=document_per
+    )
+    console = console_for(stderr=True, plain=plain)
+    with quiet_libraries():
+        from synthenticity.records.scores import score_corpus
+        from synthenticity.terminal import ScoreView
+
+        with ScoreView(console) as view:
+            result = score_corpus(
+                run,
+                corpus,
+                out,
+                tokens=tokens,
+                pages=html,
+                batch_size=batch_size,
+                on_progress=view.update,
+                **how,
+            )
+    if as_json:
+        print(json.dumps(ScoreView.summary(result)))
+    else:
+        console_for(plain=plain).print(ScoreView.result_table(result))
+    return GOOD
+
+
+def _score_one(
+    run: Path, source: str, how: dict[str, Any], *, html: Path | None, plain: bool, as_json: bool
+) -> int:
+    """Score one text and show it."""
     from synthenticity.text.files import read_text
 
-    text = _read_stdin() if file == "-" else read_text(Path(file))
+    if source != "-" and Path(source).is_dir():
+        raise ConfigError(f"{source}: is a folder. Give --out OUT to score all documents in it.")
+    if html is not None and html.exists():
+        raise ConfigError(f"html: {html} exists. Give another name, or remove it.")
+    text = _read_stdin() if source == "-" else read_text(Path(source))
+    name = "standard input" if source == "-" else source
     if not text:
-        raise CorpusError(f"{'standard input' if file == '-' else file}: is empty.")
+        raise CorpusError(f"{name}: is empty.")
     with quiet_libraries():
         from synthenticity.scoring.scorer import Scorer
 
-        result = Scorer.from_pretrained(run, dtype=dtype).score(text)
-    if as_json:
-        print(json.dumps(result.to_json()))
-        return GOOD
-    from synthenticity.display import heat_legend, heat_text
+        result = Scorer.from_pretrained(run, **how).score(text)
+    if html is not None:
+        from synthenticity.records.pages import write_page
 
-    console = console_for()
-    console.print(heat_text(result.text, result.offsets, result.probabilities))
-    console.print()
-    low, high = result.interval
-    console.print(
-        f"synthenticity [bold]{result.synthenticity:.3f}[/bold] (90 %: {low:.2f} to {high:.2f}): "
-        f"about {result.synthenticity:.0%} of {len(result.offsets)} tokens look machine-written"
-    )
-    for rate, rings in result.alarms.items():
-        side = "above" if rings else "not above"
-        console.print(f"{side} what {float(rate):.3g} of the human texts exceed (calibrated)")
-    if result.probabilities is not None:
-        console.print(heat_legend())
-    if result.abstained is not None:
-        console.print(f"[bold]abstained[/bold]: {result.abstained}")
-    elif result.unknown_share > 0:
-        console.print(f"{result.unknown_share:.1%} of the tokens are unknown to the scorer")
+        write_page(html, name, result)
+    if as_json:
+        sys.stdout.writelines(result.iter_json())
+        print()
+        return GOOD
+    from synthenticity.display import score_lines
+
+    console = console_for(plain=plain)
+    for line in score_lines(result, heat=not plain):
+        console.print(line)
     return GOOD
 
 

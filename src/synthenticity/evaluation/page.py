@@ -112,17 +112,22 @@ def heat_sample(sample: HeatSample) -> str:
     for index, token in enumerate(sample.tokens):
         label = int(sample.labels[index])
         kind = {1: "restored", 2: "replaced"}.get(label, "")
-        style = title = ""
-        if sample.probabilities is not None:
-            probability = float(sample.probabilities[index])
-            style = f" style='background:{_shade(probability)}'"
-            title = f" title='{probability:.2f}'"
-        spans.append(f"<span{_class(kind)}{style}{title}>{html.escape(token)}</span>")
+        probability = None if sample.probabilities is None else float(sample.probabilities[index])
+        spans.append(heat_token(token, probability, kind=kind))
     return (
         f"<section><h3>{html.escape(sample.title)}</h3><p class='facts'>true "
         f"{sample.true:.2f}, said {sample.predicted:.2f}</p>"
         f"<div class='heat'>{''.join(spans)}</div></section>"
     )
+
+
+def heat_token(token: str, probability: float | None, *, kind: str = "") -> str:
+    """Return a piece of text on the colour of its probability, which is said when pointed at."""
+    style = title = ""
+    if probability is not None:
+        style = f" style='background:{_shade(probability)}'"
+        title = f" title='{probability:.4f}'"
+    return f"<span{_class(kind)}{style}{title}>{html.escape(token)}</span>"
 
 
 def heat_scale() -> str:
@@ -166,6 +171,7 @@ figure svg{width:100%;height:auto}figcaption{color:#55595f;font-size:.85rem;text
 border-left:3px solid var(--line);padding-left:1rem}
 .replaced{border-bottom:2px solid currentColor}.restored{border-bottom:2px dotted currentColor}
 .alarm{color:var(--alarm);border-left:4px solid currentColor;padding-left:.8rem;font-weight:600}
-.scale span{padding:.15rem .5rem}pre{white-space:pre-wrap;overflow-wrap:anywhere;padding:1rem;
-border:1px solid var(--line);border-radius:8px}details{margin:1rem 0}summary{cursor:pointer}
+a{color:inherit}.scale span{padding:.15rem .5rem}
+pre{white-space:pre-wrap;overflow-wrap:anywhere;padding:1rem;border:1px solid var(--line);
+border-radius:8px}details{margin:1rem 0}summary{cursor:pointer}
 """

@@ -40,7 +40,7 @@ class Chunk:
         return digest(json.dumps([rest, self.rejected]), *texts)
 
 
-def chunks(source: CorpusSource, copies: int) -> Iterator[Chunk]:
+def chunks(source: CorpusSource, copies: int = 1) -> Iterator[Chunk]:
     """Cut a corpus into chunks, in its own order."""
     chunk, characters = Chunk(0), 0
 

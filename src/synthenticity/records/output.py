@@ -16,16 +16,35 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from synthenticity.durable import flush, flush_names, take_lock, write_whole
 from synthenticity.errors import CompatibilityError, ConfigError
-from synthenticity.records.table import FORMAT_VERSION, SCHEMA
 from synthenticity.seeding import digest
 
 METADATA_KEY = b"synthenticity"
 STATE = "made_with.json"
-OTHER_FORMS = (".arrow", ".csv", ".feather", ".gz", ".json", ".tsv", ".txt", ".zip", ".zst")
+FORMS = (".parquet", ".jsonl", ".csv")
+OTHER_FORMS = (".arrow", ".feather", ".gz", ".html", ".json", ".tsv", ".txt", ".zip", ".zst")
+
+
+@dataclass(frozen=True)
+class RecordKind:
+    """What an output holds: its fields, their version, and the forms that it may have.
+
+    `forms` are endings of files; "" is a folder.
+    """
+
+    schema: pa.Schema
+    version: int
+    forms: tuple[str, ...]
+
+    def words(self) -> str:
+        """Return the forms as a person reads them."""
+        files = [form for form in self.forms if form]
+        folder = ", or a folder" if "" in self.forms else ""
+        return f"a {', '.join(files[:-1])} or {files[-1]} file{folder}"
 
 
 @dataclass(frozen=True)
@@ -57,8 +76,9 @@ class RecordOutput:
     """The parts of a run, and the file or folder they become.
 
     Args:
-        out: a file that ends in `.parquet` or `.jsonl`, or a folder to be.
+        out: a file, or a folder to be, in one of the forms of `kind`.
         made_with: everything that decides the records, as plain values.
+        kind: what records these are.
 
     Raises:
         ConfigError: `out` exists, or ends in something else.
@@ -66,9 +86,10 @@ class RecordOutput:
 
     """
 
-    def __init__(self, out: str | Path, made_with: Mapping[str, Any]) -> None:
+    def __init__(self, out: str | Path, made_with: Mapping[str, Any], kind: RecordKind) -> None:
         self.out = Path(out)
-        check_out(self.out)
+        self.kind = kind
+        check_out(self.out, kind)
         self.made_with = json.loads(json.dumps(dict(made_with)))
         self.folder = partial_of(self.out)
         state = self.folder / STATE
@@ -81,7 +102,7 @@ class RecordOutput:
     @property
     def fingerprint(self) -> str:
         """A digest of everything that decides the records."""
-        return digest(json.dumps(self.made_with, sort_keys=True), str(FORMAT_VERSION))
+        return digest(json.dumps(self.made_with, sort_keys=True), str(self.kind.version))
 
     def _compare(self, found: dict[str, Any]) -> None:
         differing = [
@@ -165,7 +186,7 @@ class RecordOutput:
     def file_metadata(self) -> dict[str, Any]:
         """Return what every finished file says of itself."""
         return {
-            "format_version": FORMAT_VERSION,
+            "format_version": self.kind.version,
             "fingerprint": self.fingerprint,
             "made_with": self.made_with,
         }
@@ -180,15 +201,18 @@ class RecordOutput:
         shutil.rmtree(self.folder)
 
 
-def check_out(out: Path) -> None:
-    """Refuse an output that exists, or whose form we do not write."""
+def check_out(out: Path, kind: RecordKind) -> None:
+    """Refuse an output that exists, or whose form is none of a kind's."""
     beside = [rejected_beside(out)] if is_file(out) and not partial_of(out).exists() else []
     for path in (out, *beside):
         if path.exists():
             raise ConfigError(f"out: {path} exists. Give another name, or remove it.")
-    if out.suffix.lower() in OTHER_FORMS:
+    ending = out.suffix.lower()
+    form = ending if ending in (*FORMS, *OTHER_FORMS) else ""
+    if form not in kind.forms:
         raise ConfigError(
-            f"out: {out.name} ends in {out.suffix}. Give a .parquet or .jsonl file, or a folder."
+            f"out: {out.name} {f'ends in {ending}' if form else 'is no file by its ending'}. Give "
+            f"{kind.words()}."
         )
 
 
@@ -199,7 +223,7 @@ def partial_of(out: Path) -> Path:
 
 def is_file(out: Path) -> bool:
     """Whether an output is a file by its name, and not a folder to be."""
-    return out.suffix in (".parquet", ".jsonl")
+    return out.suffix in FORMS
 
 
 def rejected_beside(out: Path) -> Path:
@@ -207,22 +231,33 @@ def rejected_beside(out: Path) -> Path:
     return out.with_name(f"{out.stem}.rejected.jsonl")
 
 
-def write_tables(path: Path, tables: Iterator[pa.Table], metadata: Mapping[str, Any]) -> int:
-    """Write tables one after the other as Parquet or JSON lines; return the number of rows."""
+def write_tables(
+    path: Path, tables: Iterator[pa.Table], schema: pa.Schema, metadata: Mapping[str, Any]
+) -> int:
+    """Write tables of a schema one after the other, in the form of the path's ending; return the
+    number of rows.
+    """
     rows = 0
+
+    def counted() -> Iterator[pa.Table]:
+        nonlocal rows
+        for table in tables:
+            rows += len(table)
+            yield table
+
     if path.suffix == ".jsonl":
         with path.open("w", encoding="utf-8") as file:
-            for table in tables:
-                rows += len(table)
+            for table in counted():
                 file.writelines(json.dumps(row) + "\n" for row in table.to_pylist())
-        flush(path)
-        return rows
-    schema = SCHEMA.with_metadata({METADATA_KEY: table_metadata(metadata)})
-    with path.open("wb") as sink:
+    elif path.suffix == ".csv":
+        with path.open("wb") as sink, pa_csv.CSVWriter(sink, schema) as writer:
+            for table in counted():
+                writer.write_table(table)
+    else:
+        schema = schema.with_metadata({METADATA_KEY: table_metadata(metadata)})
         options: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
-        with pq.ParquetWriter(sink, schema, **options) as writer:
-            for table in tables:
-                rows += len(table)
+        with path.open("wb") as sink, pq.ParquetWriter(sink, schema, **options) as writer:
+            for table in counted():
                 writer.write_table(table.replace_schema_metadata(schema.metadata))
     flush(path)
     return rows

@@ -34,7 +34,7 @@ from synthenticity.records.output import (
     rejected_beside,
     write_tables,
 )
-from synthenticity.records.table import spans_of
+from synthenticity.records.table import RECORDS, SCHEMA, spans_of
 from synthenticity.synthesis.filling import Filler
 from synthenticity.text.reading import CorpusSource
 
@@ -113,12 +113,12 @@ def fill_corpus(
         if number < 1:
             raise ConfigError(f"{name}: {number} is not at least 1.")
     check_settings_of_fill(config)
-    check_out(Path(out))
+    check_out(Path(out), RECORDS)
     source = CorpusSource.from_config(config)
     filler = Filler.from_config(config, batch_size=batch_size)
     reads = {f"corpus {name}": value for name, value in vars(source).items() if name != "source"}
     output = RecordOutput(
-        out, {**filler.made_with(), "corpus": config.corpus, **reads, "copies": copies}
+        out, {**filler.made_with(), "corpus": config.corpus, **reads, "copies": copies}, RECORDS
     )
     start, done = time.monotonic(), FillProgress(0, 0, 0, 0.0)
 
@@ -189,7 +189,7 @@ def _finish(
     with _Gathered(output.rejected) as gathered:
         tables = gathered.watch(output.parts(count))
         if is_file(output.out):
-            rows = write_tables(finished, tables, output.file_metadata())
+            rows = write_tables(finished, tables, SCHEMA, output.file_metadata())
         else:
             facts = write_splits(
                 finished,

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from synthenticity.records.output import RecordKind
 from synthenticity.synthesis.filling import FilledDocument
 from synthenticity.synthesis.splicing import Span
 from synthenticity.synthesis.token_labels import LABEL_NAMES
@@ -44,6 +45,8 @@ SCHEMA = pa.schema(
         pa.field("domain", pa.string()),
     ]
 )
+
+RECORDS = RecordKind(SCHEMA, FORMAT_VERSION, (".parquet", ".jsonl", ""))
 
 
 def to_table(documents: Sequence[FilledDocument]) -> pa.Table:

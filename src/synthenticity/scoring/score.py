@@ -4,6 +4,7 @@ Figures keep full precision, and everything that is shown or written of a text (
 JSON, Parquet) is read from here. Nothing of a score holds on to the texts scored beside it.
 """
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -141,6 +142,13 @@ class Score:
             found.append(Stretch(self.text[start:end], start, end, mean))
         return found
 
+    def in_words(self) -> str:
+        """Return the synthenticity and its interval as every page and terminal shows them."""
+        if math.isnan(self.synthenticity):
+            return "synthenticity unknown"
+        low, high = self.interval
+        return f"synthenticity {self.synthenticity:.3f} (90 %: {low:.2f} to {high:.2f})"
+
     def facts(self) -> dict[str, Any]:
         """Return the figures of the whole text as plain values; None for what is not a number."""
         known = not math.isnan(self.synthenticity)
@@ -165,6 +173,21 @@ class Score:
         if sentences:
             content["sentences"] = _plain(self.sentences)
         return content
+
+    def iter_json(self) -> Iterator[str]:
+        """Yield the JSON of `to_json()` piece by piece: that of a book has a million tokens."""
+        yield json.dumps(self.facts())[:-1]
+        lists = {"tokens": self.iter_tokens(), "spans": self.spans, "sentences": self.sentences}
+        for name, stretches in lists.items():
+            yield f', "{name}": '
+            if self.probabilities is None or stretches is None:
+                yield "null"
+                continue
+            yield "["
+            for number, each in enumerate(stretches):
+                yield (", " if number else "") + json.dumps(each.to_json())
+            yield "]"
+        yield "}"
 
 
 def _plain(stretches: list[Stretch] | None) -> list[dict[str, Any]] | None:

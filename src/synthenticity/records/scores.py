@@ -1,0 +1,306 @@
+"""`score_corpus`: every document of a corpus through a scorer, into a table, a row each.
+
+A corpus is read twice, once to know that it can be read and how much there is, and then scored in
+chunks, which are written as they come and joined at the end: a run that was killed goes on at the
+chunk it was in, and scores nothing twice. Rows are in the order of the corpus.
+"""
+
+import json
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from synthenticity.durable import flush, write_whole
+from synthenticity.errors import ConfigError, CorpusError
+from synthenticity.records.chunks import Chunk, chunks
+from synthenticity.records.output import (
+    Part,
+    RecordKind,
+    RecordOutput,
+    encode_part,
+    partial_of,
+    publish,
+    rejected_beside,
+    write_tables,
+)
+from synthenticity.records.pages import GALLERY, gallery, page_name, write_page
+from synthenticity.records.score_table import WITH_TOKENS, check_form, figures_of, row_of
+from synthenticity.scoring.calibration import CALIBRATION_FILE, weights_fingerprint
+from synthenticity.scoring.scorer import Scorer
+from synthenticity.seeding import digest
+from synthenticity.text.files import STANDARD_INPUT
+from synthenticity.text.reading import HUB, CorpusSource, Rejected, read_documents
+
+
+@dataclass(frozen=True)
+class ScoreProgress:
+    """How far a run is: documents and characters, and seconds.
+
+    `characters` counts what is done, an earlier run's included, `new_characters` what this one
+    did; `all_characters` is None where the corpus can be read only once. `unusable` documents
+    have no row.
+    """
+
+    documents: int = 0
+    characters: int = 0
+    new_documents: int = 0
+    new_characters: int = 0
+    unusable: int = 0
+    all_characters: int | None = None
+    seconds: float = 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """The seconds left at this run's rate; None where that is not known."""
+        if self.all_characters is None or not self.new_characters:
+            return None
+        left = self.all_characters - self.characters
+        return left * self.seconds / self.new_characters
+
+
+@dataclass(frozen=True)
+class ScoreResult:
+    """What a run left: the output, counts of rows, of abstentions by reason, of flagged documents,
+    and of documents that could not be used.
+    """
+
+    out: Path
+    rows: int
+    mean: float | None
+    verdicts: dict[str, int]
+    abstained: dict[str, int]
+    unusable: int
+    unusable_list: Path | None
+    progress: ScoreProgress
+
+
+def score_corpus(
+    run: str | Path,
+    source: CorpusSource,
+    out: str | Path,
+    *,
+    tokens: bool = False,
+    device: str = "auto",
+    dtype: str = "auto",
+    batch_size: int | None = None,
+    min_tokens: int | None = None,
+    pages: Path | None = None,
+    on_progress: Callable[[ScoreProgress], None] = lambda progress: None,
+) -> ScoreResult:
+    """Score every document of a corpus and write a row for each to `out`, in its order.
+
+    Killed and called again, it goes on. Rows do not depend on `batch_size` or interruptions.
+
+    Args:
+        run: the scorer's folder.
+        source: the documents.
+        out: a `.parquet`, `.jsonl` or `.csv` file.
+        tokens: whether rows hold text, tokens, spans and sentences, too (no CSV).
+        device: that scores.
+        dtype: of the encoder, see `Scorer`.
+        batch_size: full windows of a model call.
+        min_tokens: of fewer the scorer abstains, see `Scorer`.
+        pages: a folder to be, of a heat map for each document and a gallery.
+        on_progress: called after each chunk.
+
+    Raises:
+        ConfigError: `out` exists, or has another form.
+        CorpusError: the corpus cannot be read, or nothing in it can be used.
+        CompatibilityError: an interrupted run there had another scorer, settings or documents.
+
+    """
+    kind = check_form(Path(out), tokens=tokens)
+    check_pages(pages, Path(out))
+    scorer = Scorer.from_pretrained(run, device=device, dtype=dtype, min_tokens=min_tokens)
+    everything = _characters(source)
+    made_with = {
+        "weights": weights_fingerprint(Path(run)),
+        "calibration": _calibration_digest(Path(run)),
+        "dtype": dtype,
+        "min_tokens": scorer.min_tokens,
+        "tokens": tokens,
+        **{f"corpus {name}": value for name, value in asdict(source).items()},
+    }
+    output = RecordOutput(out, made_with, kind)
+    line = _Line(scorer, kind, batch_size, pages)
+    progress = _Counting(everything, on_progress)
+    with output.owned():
+        try:
+            count = 0
+            for chunk in chunks(source):
+                count += 1
+                resumed = output.find(chunk.number, chunk.digest) is not None
+                if not resumed:
+                    output.put(chunk.number, line.scored(chunk, progress.documents))
+                progress.add(chunk, resumed=resumed)
+        finally:
+            output.clear_if_empty()
+        return _finish(output, count, source, pages, progress.now)
+
+
+def _characters(source: CorpusSource) -> int | None:
+    """Return the characters of a corpus that can be read again; what is wrong with it is said
+    before hours of work, not after.
+    """
+    if source.source == STANDARD_INPUT or source.source.startswith(HUB):
+        return None
+    return sum(len(document.text) for document in read_documents(source, on_rejected=_pass))
+
+
+def _pass(_: Rejected) -> None:
+    """What cannot be used is listed when the corpus is scored."""
+
+
+def _calibration_digest(run: Path) -> str | None:
+    path = run / CALIBRATION_FILE
+    return digest(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+class _Line:
+    """Makes the part of a chunk."""
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        kind: RecordKind,
+        batch_size: int | None,
+        pages: Path | None,
+    ) -> None:
+        self.scorer, self.kind, self.batch_size = scorer, kind, batch_size
+        self.pages = pages
+
+    def scored(self, chunk: Chunk, first: int) -> bytes:
+        """Return the bytes of a part, whose pages are written; `first` is the number of its first
+        document in the corpus.
+        """
+        texts = [document.text for document in chunk.documents]
+        scores = self.scorer.score(texts, batch_size=self.batch_size)
+        pairs = list(zip(chunk.documents, scores, strict=True))
+        if self.pages is not None:
+            for number, (document, score) in enumerate(pairs, first):
+                write_page(self.pages / page_name(number), document.id, score)
+        rows = [
+            row_of(document.id, score, tokens=self.kind is WITH_TOKENS) for document, score in pairs
+        ]
+        table = pa.Table.from_pylist(rows, schema=self.kind.schema)
+        return encode_part(Part(table, chunk.rejected, chunk.digest))
+
+
+class _Counting:
+    """Counts what is done, and tells it."""
+
+    def __init__(
+        self, everything: int | None, on_progress: Callable[[ScoreProgress], None]
+    ) -> None:
+        self.now = ScoreProgress(all_characters=everything)
+        self._tell, self._start = on_progress, time.monotonic()
+
+    @property
+    def documents(self) -> int:
+        return self.now.documents
+
+    def add(self, chunk: Chunk, *, resumed: bool) -> None:
+        """Count a chunk."""
+        characters = sum(len(document.text) for document in chunk.documents)
+        new = 0 if resumed else 1
+        self.now = ScoreProgress(
+            self.now.documents + len(chunk.documents),
+            self.now.characters + characters,
+            self.now.new_documents + new * len(chunk.documents),
+            self.now.new_characters + new * characters,
+            self.now.unusable + len(chunk.rejected),
+            self.now.all_characters,
+            time.monotonic() - self._start,
+        )
+        self._tell(self.now)
+
+
+def _finish(
+    output: RecordOutput,
+    count: int,
+    source: CorpusSource,
+    pages: Path | None,
+    progress: ScoreProgress,
+) -> ScoreResult:
+    """Join the parts to the file that was asked for, and remove them."""
+    facts = _Facts()
+    with output.rejected.open("w", encoding="utf-8") as listed:
+        tables = facts.watch(output.parts(count), listed)
+        rows = write_tables(output.finished, tables, output.kind.schema, output.file_metadata())
+    if not rows:
+        output.clear()
+        reasons = "; ".join(f"{count} x {reason}" for reason, count in facts.unusable.items())
+        raise CorpusError(f"{source.source}: nothing in it can be used: {reasons or 'is empty'}.")
+    beside = rejected_beside(output.out)
+    beside.unlink(missing_ok=True)  # a killed run of ours may have come so far
+    unusable = facts.unusable.total()
+    if unusable:
+        flush(output.rejected)
+        publish(output.rejected, beside)
+    if pages is not None:
+        listing = (row for part in output.parts(count) for row in figures_of(part.table))
+        write_whole(pages / GALLERY, gallery(f"Scores of {source.source}", listing))
+    publish(output.finished, output.out)
+    output.clear()
+    return ScoreResult(
+        output.out,
+        rows,
+        facts.sum / facts.known if facts.known else None,
+        dict(facts.verdicts),
+        dict(facts.abstained),
+        unusable,
+        beside if unusable else None,
+        progress,
+    )
+
+
+class _Facts:
+    """What is counted of the parts while they are joined; unusable documents go to a file."""
+
+    def __init__(self) -> None:
+        self.verdicts: Counter[str] = Counter()
+        self.abstained: Counter[str] = Counter()
+        self.unusable: Counter[str] = Counter()
+        self.sum, self.known = 0.0, 0
+
+    def watch(self, parts: Iterable[Part], listed: Any) -> Iterator[pa.Table]:
+        """Return the tables of the parts."""
+        for part in parts:
+            for row in part.rejected:
+                listed.write(json.dumps(row) + "\n")
+                self.unusable[row["reason"]] += 1
+            for verdict, abstained, value in zip(
+                *(
+                    part.table.column(name).to_pylist()
+                    for name in ("verdict", "abstained", "synthenticity")
+                ),
+                strict=True,
+            ):
+                if abstained is not None:
+                    self.abstained[abstained.partition(":")[0]] += 1
+                elif verdict is not None:
+                    self.verdicts[verdict] += 1
+                if value is not None and math.isfinite(value):
+                    self.sum, self.known = self.sum + value, self.known + 1
+            yield part.table
+
+
+def check_pages(pages: Path | None, out: Path) -> None:
+    """Make the folder of the pages; refuse one that holds something else than what an interrupted
+    run has left.
+
+    Raises:
+        ConfigError: there is something.
+
+    """
+    if pages is None:
+        return
+    if pages.exists() and not partial_of(out).exists() and any(pages.iterdir()):
+        raise ConfigError(f"html: {pages} exists and is not empty. Give another folder.")
+    pages.mkdir(parents=True, exist_ok=True)
