@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -321,3 +323,31 @@ def test_windows_weigh_as_much_as_they_count(scorer: Scorer) -> None:
     expected = np.dot(values, sizes) / 70
     assert scorer.score(text).synthenticity == pytest.approx(expected, abs=1e-6)
     assert abs(expected - np.mean(values)) > 1e-5
+
+
+BOOK = """
+import resource, sys
+import numpy as np
+from synthenticity.scoring.scorer import Scorer
+
+def megabytes():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+scorer = Scorer.from_pretrained(sys.argv[1], device="cpu")
+scorer.score("the king went to a hall " * 4000)
+text = "the king and his fool went to a hall where night fell on stone; " * 78_200
+before = megabytes()
+score = scorer.score(text)
+places = np.arange(len(text))
+assert (score.offsets == np.stack([places, places + 1], axis=1)).all()
+assert np.isfinite(score.token_logits).all()
+assert sum(len(piece) for piece in score.iter_json()) > 50 * len(text)
+print(len(text), megabytes() - before)
+"""
+
+
+def test_five_megabytes_are_scored_whole_in_bounded_memory(scorer_path: Path) -> None:
+    command = [sys.executable, "-c", BOOK, str(scorer_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    characters, megabytes = map(float, done.stdout.split())
+    assert characters > 5e6 and megabytes < 600

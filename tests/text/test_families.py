@@ -18,7 +18,8 @@ from torture import REFUSED, TEXTS
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
 from synthenticity.seeding import digest
-from synthenticity.text.tokenization import load_tokenizer
+from synthenticity.text import tokenization
+from synthenticity.text.tokenization import encode_with_offsets, load_tokenizer
 
 WORDPIECE = {"bert-cased", "bert-uncased", "bert-characters", "distilbert", "electra"}
 BYTES = {"roberta", "modernbert", "deberta", "gpt2", "llama", "mmbert"}
@@ -219,3 +220,18 @@ def test_what_must_be_refused_gives_no_token_or_only_space(key: str, tokenizer: 
         ids = backend.encode(text, add_special_tokens=False).ids
         known = [number for number in ids if number != tokenizer.unk_token_id]
         assert not tokenizer.decode(known).strip()
+
+
+def test_a_long_text_is_encoded_in_stretches_as_it_is_at_once(
+    name: str, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = " ".join(f"The keeper rowed {n} boats;  and\n\nback (it's said)." for n in range(40))
+    ids, offsets = encode_with_offsets(tokenizer, text)
+    monkeypatch.setattr(tokenization, "STRETCH", 300)
+    in_stretches = encode_with_offsets(tokenizer, text)
+    if tokenization.character_table(tokenizer) is None:
+        assert len(text) > 5 * tokenization.STRETCH
+    assert in_stretches[0].tolist() == ids.tolist(), name
+    assert in_stretches[1].tolist() == offsets.tolist()
+    unbroken = "a" * 1000
+    assert encode_with_offsets(tokenizer, unbroken)[1][-1, 1] == 1000

@@ -18,6 +18,7 @@ from synthenticity.text.units import token_units
 
 MACHINE = 0.5
 """Tokens of at least that probability make up spans."""
+ROWS_AT_ONCE = 4096
 NOT_FLAGGED = "not flagged"
 
 
@@ -108,39 +109,39 @@ class Score:
     def iter_tokens(self) -> Iterator[Stretch]:
         """Yield the tokens, of which a long text has many; none without token head."""
         if self.probabilities is not None:
-            ends = self.offsets.tolist()
-            for (start, end), value in zip(ends, self.probabilities.tolist(), strict=True):
+            values = _rows_of(self.probabilities)
+            for (start, end), value in zip(_rows_of(self.offsets), values, strict=True):
                 yield Stretch(self.text[start:end], start, end, value)
 
     @property
     def spans(self) -> list[Stretch] | None:
         """Runs of tokens that are likelier machine-written than not; None without token head."""
-        if self.probabilities is None:
-            return None
-        machine = np.concatenate([[False], self.probabilities >= MACHINE, [False]])
-        edges = np.flatnonzero(np.diff(machine)).reshape(-1, 2)
-        return self._stretches(edges)
+        return None if self.probabilities is None else list(self._iter_spans())
 
     @property
     def sentences(self) -> list[Stretch] | None:
         """The sentences that have tokens; None without token head."""
-        if self.probabilities is None:
-            return None
-        units = token_units(self.text, self.offsets, "sentence")
-        borders = np.concatenate([[0], np.flatnonzero(np.diff(units)) + 1, [len(units)]])
-        pairs = np.stack([borders[:-1], borders[1:]], axis=1) if len(units) else borders[:0]
-        return self._stretches(pairs.reshape(-1, 2))
+        return None if self.probabilities is None else list(self._iter_sentences())
 
-    def _stretches(self, tokens: NDArray[np.integer]) -> list[Stretch]:
-        """Return the stretches of first and last + 1 tokens `[stretches, 2]`."""
+    def _iter_spans(self) -> Iterator[Stretch]:
+        assert self.probabilities is not None
+        machine = np.concatenate([[False], self.probabilities >= MACHINE, [False]])
+        return self._stretches(np.flatnonzero(np.diff(machine)).reshape(-1, 2))
+
+    def _iter_sentences(self) -> Iterator[Stretch]:
+        units = token_units(self.text, self.offsets, "sentence")
+        firsts = np.flatnonzero(np.diff(units, prepend=-1))
+        lasts = np.append(firsts[1:], len(units))[: len(firsts)]
+        return self._stretches(np.stack([firsts, lasts], axis=1))
+
+    def _stretches(self, tokens: NDArray[np.integer]) -> Iterator[Stretch]:
+        """Yield the stretches of first and last + 1 tokens `[stretches, 2]`."""
         assert self.probabilities is not None
         sums = np.concatenate([[0.0], np.cumsum(self.probabilities)])
-        found = []
-        for first, last in tokens.tolist():
+        for first, last in _rows_of(tokens):
             start, end = int(self.offsets[first, 0]), int(self.offsets[last - 1, 1])
             mean = float((sums[last] - sums[first]) / (last - first))
-            found.append(Stretch(self.text[start:end], start, end, mean))
-        return found
+            yield Stretch(self.text[start:end], start, end, mean)
 
     def in_words(self) -> str:
         """Return the synthenticity and its interval as every page and terminal shows them."""
@@ -177,17 +178,27 @@ class Score:
     def iter_json(self) -> Iterator[str]:
         """Yield the JSON of `to_json()` piece by piece: that of a book has a million tokens."""
         yield json.dumps(self.facts())[:-1]
-        lists = {"tokens": self.iter_tokens(), "spans": self.spans, "sentences": self.sentences}
+        lists = {
+            "tokens": self.iter_tokens,
+            "spans": self._iter_spans,
+            "sentences": self._iter_sentences,
+        }
         for name, stretches in lists.items():
             yield f', "{name}": '
-            if self.probabilities is None or stretches is None:
+            if self.probabilities is None:
                 yield "null"
                 continue
             yield "["
-            for number, each in enumerate(stretches):
+            for number, each in enumerate(stretches()):
                 yield (", " if number else "") + json.dumps(each.to_json())
             yield "]"
         yield "}"
+
+
+def _rows_of(array: NDArray[Any]) -> Iterator[Any]:
+    """Yield the rows of an array as plain values, of which never many are there at once."""
+    for start in range(0, len(array), ROWS_AT_ONCE):
+        yield from array[start : start + ROWS_AT_ONCE].tolist()
 
 
 def _plain(stretches: list[Stretch] | None) -> list[dict[str, Any]] | None:

@@ -23,6 +23,8 @@ from synthenticity.seeding import digest
 
 logger = logging.getLogger(__name__)
 
+STRETCH = 2**18
+"""So many characters are encoded at once by a tokenizer whose tokens are longer than these."""
 SPECIAL_TOKENS = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]"} | {
     "mask_token": "[MASK]"
 }
@@ -143,7 +145,42 @@ def encode_all_with_offsets(
             (encode_characters(table, text, tokenizer.unk_token_id), pairs[: len(text)].copy())
             for text in texts
         ]
-    return [ids_and_offsets(encoding) for encoding in encode_texts(tokenizer, texts)]
+    short = [text for text in texts if len(text) <= STRETCH]
+    encodings = iter(encode_texts(tokenizer, short))
+    return [
+        ids_and_offsets(next(encodings)) if len(text) <= STRETCH else _encode_long(tokenizer, text)
+        for text in texts
+    ]
+
+
+def _encode_long(tokenizer: Any, text: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return ids and offsets of a text, encoded stretch by stretch: the tokenizer needs 900 bytes
+    for each token of what it encodes at once.
+    """
+    parts = []
+    start = 0
+    while start < len(text):
+        end = _stretch_end(text, start)
+        ids, offsets = ids_and_offsets(encode_texts(tokenizer, [text[start:end]])[0])
+        parts.append((ids, offsets + start))
+        start = end
+    return (
+        np.concatenate([ids for ids, _ in parts]),
+        np.concatenate([offsets for _, offsets in parts]),
+    )
+
+
+def _stretch_end(text: str, start: int) -> int:
+    """Return where a stretch ends: before a space behind something else, where tokenizers begin a
+    word anew; somewhere, if there is none.
+    """
+    end = start + STRETCH
+    if end >= len(text):
+        return len(text)
+    for place in range(end, start + STRETCH // 2, -1):
+        if text[place] == " " and not text[place - 1].isspace():
+            return place
+    return end
 
 
 def ids_and_offsets(encoding: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
