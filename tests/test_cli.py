@@ -303,7 +303,70 @@ def test_score_shows_the_text_and_its_number(
         assert cli.run(["score", str(scorer_path), file, "--json", "--dtype", dtype]) == cli.GOOD
         said.append(json.loads(capsys.readouterr().out)["synthenticity"])
     assert said[0] == said[1] != said[2]
-    assert "unknown to the scorer" in shown
+    assert "abstained: wrong language or alphabet" in shown
+    assert "unknown to the scorer" in _shown(
+        capsys, "score", scorer_path, write_text(tmp_path / "u.txt", "the king went " * 9 + "Q")
+    )
+
+
+def test_score_writes_a_table_pages_and_what_it_found(
+    scorer_path: Path, corpus_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, pages = tmp_path / "out.csv", tmp_path / "pages"
+    given = ["score", str(scorer_path), str(corpus_folder), "--out", str(out)]
+    assert cli.run([*given, "--html", str(pages), "--plain", "--json"]) == cli.GOOD
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["rows"] == 10 and "documents 10" in shown.err
+    assert len(out.read_text(encoding="utf-8").splitlines()) == 11
+    assert len(list(pages.iterdir())) == 11
+    assert "exists" in complaint(capsys, *given)
+    assert cli.run([*given[:-1], str(tmp_path / "b.parquet"), "--document-per", "line"]) == cli.GOOD
+    assert "rows" in capsys.readouterr().out and (tmp_path / "b.parquet").exists()
+
+
+def test_score_of_one_text_writes_a_page_or_plain_lines(
+    scorer_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, page = write_text(tmp_path / "t.txt", "the king and his fool"), tmp_path / "page.html"
+    assert cli.run(["score", str(scorer_path), file, "--html", str(page), "--plain"]) == cli.GOOD
+    shown = capsys.readouterr().out
+    assert shown.startswith("synthenticity 0.") and "\x1b" not in shown
+    assert "<h1>" in page.read_text(encoding="utf-8")
+    assert "exists" in complaint(capsys, "score", scorer_path, file, "--html", page)
+    assert "abstained: too short" in _shown(
+        capsys, "score", scorer_path, write_text(tmp_path / "u.txt", "the")
+    )
+
+
+def _shown(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    assert cli.run(list(map(str, arguments))) == cli.GOOD
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["--tokens"], "--tokens: has no effect on one text"),
+        (["--text-column", "body"], "--text_column: has no effect"),
+        (["--document-per", "line"], "--document_per: has no effect"),
+        (["--batch-size", "3"], "--batch_size: has no effect"),
+    ],
+)
+def test_options_of_a_table_are_refused_for_one_text(
+    given: list[str],
+    words: str,
+    scorer_path: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = write_text(tmp_path / "t.txt", "the king")
+    assert words in complaint(capsys, "score", scorer_path, file, *given)
+
+
+def test_a_folder_is_scored_into_a_table(
+    scorer_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "Give --out OUT" in complaint(capsys, "score", scorer_path, tmp_path)
 
 
 @pytest.mark.parametrize("bad", [(b"", "is empty"), (b"ab\xff", "offset 2 is not UTF-8")])
@@ -527,7 +590,8 @@ def test_text_in_an_alphabet_that_the_scorer_does_not_know_gets_no_number(
     scorer_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = write_text(tmp_path / "t.txt", "\u05e9\u05dc\u05d5\u05dd")
-    assert "holds no token that the scorer knows" in complaint(capsys, "score", scorer_path, file)
+    shown = _shown(capsys, "score", scorer_path, file)
+    assert "synthenticity unknown" in shown and "abstained: mostly unknown tokens" in shown
 
 
 def test_a_mistake_is_blamed_on_the_file_or_the_option_it_is_in(

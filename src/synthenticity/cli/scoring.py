@@ -65,6 +65,17 @@ def score(
     """Say how much of a text a machine wrote, and which words; of one, or of any number."""
     how: dict[str, Any] = {"device": device, "dtype": dtype, "min_tokens": min_tokens}
     if out is None:
+        only = {
+            "--tokens": tokens,
+            "--id_column": id_column is not None,
+            "--text_column": text_column != "text",
+            "--document_per": document_per != "file",
+            "--batch_size": batch_size is not None,
+        }
+        for name in (name for name, given in only.items() if given):
+            raise ConfigError(
+                f"{name}: has no effect on one text. Give --out OUT, or leave it out."
+            )
         return _score_one(run, source, how, html=html, plain=plain, as_json=as_json)
     from synthenticity.text.reading import CorpusSource
 
