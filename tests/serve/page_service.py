@@ -44,6 +44,7 @@ class PageService:
 
     scorer: Scorer
     url: str = ""
+    weights: str = "3f9a6d1c0b7e4852a1d0c3b2e5f60718"
     thresholds: dict[str, float] = field(default_factory=dict)
     human: list[float] = field(default_factory=list)
     limits: dict[str, int] = field(default_factory=lambda: dict(LIMITS))
@@ -58,7 +59,7 @@ class PageService:
         """Return what `GET /v1/model` says."""
         return {
             "name": "runs/scorer",
-            "weights": "3f9a6d1c0b7e4852a1d0c3b2e5f60718",
+            "weights": self.weights,
             "block_size": self.scorer.window_tokens + 1,
             "window_tokens": self.scorer.window_tokens,
             "min_tokens": self.scorer.min_tokens,
@@ -86,7 +87,7 @@ class PageService:
         self.open.wait(30)
         if self.answer is not None:
             return self.answer
-        model = {"name": "runs/scorer", "weights": "3f9a6d1c"}
+        model = {"name": "runs/scorer", "weights": self.weights}
         return Answer(200, {"model": model, "results": [self.result(t) for t in content["texts"]]})
 
 
