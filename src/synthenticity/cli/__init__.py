@@ -16,6 +16,7 @@ from synthenticity.cli import (  # noqa: F401  (their commands are added to the 
     checks,
     data,
     evaluation,
+    exporting,
     models,
     scoring,
 )
