@@ -3,10 +3,12 @@
 Says, of the windows of a test split, how far synthenticity and token probabilities are from those
 in PyTorch, how far a text alone is from the same text in a batch, and how large the file is.
 
-python benchmarks/export_int8.py RUN DATA [WINDOWS]     (needs the extra onnx)
+    python benchmarks/export_int8.py DEMO [SUBWORD_RUN SUBWORD_DATA]     (needs the extra onnx)
+
+DEMO is the folder of a finished demo.
 """
 
-import sys
+import argparse
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+import record
 import torch
 from onnxruntime import quantization
 from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -26,7 +29,37 @@ ROWS = 16
 Windows = dict[str, np.ndarray]
 
 
-def main(run: str, data: str, windows: int = 400) -> None:
+WINDOWS = {"characters": 400, "sub-word": 128}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("demo", type=Path)
+    parser.add_argument("subword", type=Path, nargs="*", help="run and data of a sub-word scorer")
+    options = parser.parse_args()
+    places = {"characters": (options.demo / "scorer", options.demo / "scorer_data")}
+    if options.subword:
+        places["sub-word"] = tuple(options.subword)
+    rows = [
+        {"tokens are": name, **row}
+        for name, (run, data) in places.items()
+        for row in compared(str(run), str(data), WINDOWS[name])
+    ]
+    record.write(
+        "export_int8",
+        title="A scorer in ONNX, in 8 bits",
+        command="python benchmarks/export_int8.py DEMO SUBWORD_RUN SUBWORD_DATA",
+        about="How far a scorer in ONNX Runtime is from itself in PyTorch, mean and largest, on "
+        f"{WINDOWS['characters']} windows of held-out plays and {WINDOWS['sub-word']} of held-out "
+        "documents; how far a text alone is from itself in a batch of 16; the error of the ratio "
+        "against the truth. `int8` is what export writes; the two below it are ONNX Runtime's own "
+        "ways.",
+        rows=rows,
+    )
+
+
+def compared(run: str, data: str, windows: int) -> list[dict[str, str]]:
+    """Return what each way of 8 bits changes."""
     test, val = (read(data, split, run)[0] for split in ("test", "val"))
     test = {name: rows[:windows] for name, rows in test.items()}
     true = read(data, "test", run)[1][:windows]
@@ -38,8 +71,7 @@ def main(run: str, data: str, windows: int = 400) -> None:
         exact = folder / "float32" / "model.onnx"
         others = alternatives(exact, folder, {name: rows[:128] for name, rows in val.items()})
         paths = {"float32": exact, "int8": folder / "int8" / "model.onnx", **others}
-        for name, path in paths.items():
-            show(name, path, test, expected, true)
+        return [row(name, path, test, expected, true) for name, path in paths.items()]
 
 
 def read(data: str, split: str, run: str) -> tuple[Windows, np.ndarray]:
@@ -95,9 +127,9 @@ def alternatives(exact: Path, folder: Path, val: Windows) -> dict[str, Path]:
     return {"fixed scales": fixed, "scales of the batch": dynamic}
 
 
-def show(
+def row(
     name: str, path: Path, test: Windows, expected: list[np.ndarray], true: np.ndarray
-) -> None:
+) -> dict[str, str]:
     found = said_by_onnx(path, test)
     ratios = np.abs(found[0] - expected[0])
     tokens = np.abs(found[1] - expected[1])[test["attention_mask"] == 1]
@@ -106,12 +138,17 @@ def show(
         for n in range(ROWS)
     ]
     alone = np.abs(np.concatenate(first) - found[0][:ROWS]).max()
-    print(
-        f"{name:20} synthenticity {ratios.mean():.1e} to {ratios.max():.1e}  "
-        f"tokens {tokens.mean():.1e} to {tokens.max():.1e}  alone {alone:.1e}  "
-        f"MAE {np.abs(found[0] - true).mean():.4f}  {path.stat().st_size / 1e6:.1f} MB"
-    )
+    return {
+        "arithmetic": name,
+        "synthenticity, mean": f"{ratios.mean():.1e}",
+        "largest": f"{ratios.max():.1e}",
+        "tokens, mean": f"{tokens.mean():.1e}",
+        "largest of them": f"{tokens.max():.1e}",
+        "alone": f"{alone:.1e}",
+        "MAE": f"{np.abs(found[0] - true).mean():.4f}",
+        "MB": f"{path.stat().st_size / 1e6:.1f}",
+    }
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:4]))
+    main()
