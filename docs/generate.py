@@ -4,7 +4,7 @@
     python docs/generate.py --check    # fail if they are not what would be written
 
 docs/configuration.md comes from the fields of `Config`, docs/benchmarks.md from benchmarks/*.json,
-and so do the tables that the README, docs/comparison.md and docs/critic.md name.
+and so do the tables that the README and the other pages name.
 """
 
 import dataclasses
@@ -36,6 +36,8 @@ SECTIONS = {
         "prepare",
         "train",
         "score",
+        "long_document",
+        "serve_load",
         "data_plane",
         "large_corpus",
         "waiting_threads",
@@ -53,6 +55,7 @@ SECTIONS = {
         "architecture",
         "minilm_mlm",
         "critic",
+        "export_int8",
         "quality",
     ),
 }
@@ -189,7 +192,8 @@ PAGES = {
     DOCS / "benchmarks.md": benchmarks,
     **{
         page: partial(with_figures, page)
-        for page in (DOCS.parent / "README.md", DOCS / "comparison.md", DOCS / "critic.md")
+        for page in (DOCS.parent / "README.md", *sorted(DOCS.glob("*.md")))
+        if "<!-- figures:" in page.read_text(encoding="utf-8")
     },
 }
 
