@@ -26,6 +26,7 @@ LAYERS = [
     {"scoring"},
     {"evaluation"},
     {"records"},
+    {"serve"},
     {"remake"},
     {"validation", "inspection"},
     {"demo"},

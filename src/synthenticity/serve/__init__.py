@@ -1,0 +1,1 @@
+"""A scorer behind HTTP: one model, requests merged into its batches, everything bounded."""
