@@ -109,32 +109,45 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.005)
 
 
+@dataclass
+class Command:
+    """`synthenticity serve` in a process of its own."""
+
+    process: subprocess.Popen[str]
+    url: str
+    log: Path
+
+    def ended(self) -> tuple[int, str, str]:
+        """Wait for its end; return its exit code, what else it said, and its log."""
+        said, _ = self.process.communicate(timeout=WAIT)
+        return self.process.returncode, said, self.log.read_text(encoding="utf-8")
+
+
 @contextmanager
-def command(run: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run `synthenticity serve` in a process of its own; give it and its address."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "synthenticity", "serve", str(run), "--device", "cpu", *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    ) as process:
+def command(run: Path, log: Path, port: int = 0) -> Iterator[Command]:
+    """Run it within, its standard error in a file: a pipe that nobody reads would stop it."""
+    words = ["serve", str(run), "--device", "cpu", "--port", str(port)]
+    with (
+        log.open("w") as file,
+        subprocess.Popen(
+            [sys.executable, "-m", "synthenticity", *words],
+            stdout=subprocess.PIPE,
+            stderr=file,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        ) as process,
+    ):
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
-            yield process, next(word for word in line.split() if word.startswith("http"))
+            yield Command(process, next(word for word in line.split() if "://" in word), log)
         finally:
             process.kill()
 
 
 def until_ready(url: str) -> None:
-    def is_ready() -> bool:
-        try:
-            return httpx.get(f"{url}readyz").status_code == 200
-        except httpx.TransportError:
-            return False
-
-    until(is_ready)
+    with httpx.Client(timeout=WAIT) as client:
+        until(lambda: client.get(f"{url}readyz").status_code == 200)
 
 
 def together(*calls: Callable[[], httpx.Response]) -> list["Waiting"]:

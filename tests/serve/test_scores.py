@@ -123,7 +123,8 @@ def test_requests_that_wait_together_are_scored_together() -> None:
     assert "synthenticity_batch_requests_sum 6.0" in counts
     assert "synthenticity_batch_texts_sum 11.0" in counts
     assert "synthenticity_texts_total 11.0" in counts
-    assert f"synthenticity_characters_total {sum(map(len, sum(scorer.batches, [])))}" in counts
+    characters = sum(len(text) for batch in scorer.batches for text in batch)
+    assert f"synthenticity_characters_total {characters}.0" in counts
     assert 'synthenticity_requests_total{path="/v1/score",status="200"} 6.0' in counts
 
 
@@ -156,7 +157,9 @@ def test_the_page_is_html_that_may_load_nothing(real: Served) -> None:
     answer = real.client.get("/")
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
     assert "<!doctype html>" in answer.text.lower()
-    policy = dict(part.split(" ", 1) for part in answer.headers["Content-Security-Policy"].split("; "))
+    policy = dict(
+        part.split(" ", 1) for part in answer.headers["Content-Security-Policy"].split("; ")
+    )
     assert policy["default-src"] == "'none'"
     assert policy["connect-src"] == "'self'"
     assert policy["img-src"] == "data:"

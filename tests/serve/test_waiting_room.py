@@ -1,4 +1,4 @@
-"""Who is scored when: requests take turns, long texts let short ones by, and the late are skipped."""
+"""Who is scored when: requests take turns, long texts let short ones by, the late are skipped."""
 
 import threading
 import time

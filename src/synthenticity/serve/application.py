@@ -3,6 +3,7 @@
 There is no /docs: FastAPI's pages load their scripts from elsewhere. /openapi.json is complete.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -14,6 +15,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from synthenticity.errors import ConfigError
 from synthenticity.serve.addresses import Addresses
 from synthenticity.serve.described import ABOUT, describe
 from synthenticity.serve.key import RequireKey
@@ -22,6 +24,8 @@ from synthenticity.serve.service import Service
 from synthenticity.serve.watching import REQUEST_ID, Watch
 
 DESCRIPTION = "/openapi.json"
+GOOD_HOST = re.compile(r"\*|(\*\.)?[\w.-]+|\[?[0-9a-fA-F:.]+\]?")
+GOOD_ORIGIN = re.compile(r"https?://[\w.-]+(:\d+)?|https?://\[[0-9a-fA-F:.]+\](:\d+)?")
 REFUSALS = {
     400: "This server does not answer to the Host header, or to the Origin, of the request. See "
     "--allow-host and --cors of synthenticity serve.",
@@ -40,11 +44,24 @@ class Access:
         hosts: names by which the server may be called; none allows all.
         origins: of web pages that may ask from a browser, beside the server's own.
 
+    Raises:
+        ConfigError: a host or an origin is none.
+
     """
 
     key: str | None = None
     hosts: Sequence[str] = ()
     origins: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        for host in self.hosts:
+            if not GOOD_HOST.fullmatch(host):
+                raise ConfigError(f"--allow-host: {host!r} is no name of a host, without a port.")
+        for origin in self.origins:
+            if origin != "*" and not GOOD_ORIGIN.fullmatch(origin):
+                raise ConfigError(
+                    f"--cors: {origin!r} is no origin. Give one like https://example.org:8443."
+                )
 
 
 def build_application(service: Service, access: Access) -> ASGIApp:

@@ -46,7 +46,7 @@ class Limits:
     body_seconds: float = 20.0
     answer_seconds: float = 30.0
     grace_seconds: float = 30.0
-    batch_texts: int = 64
+    batch_texts: int = 256
     batch_characters: int = 16_384
     batch_wait_ms: float = 5.0
 

@@ -34,9 +34,11 @@ def open_socket(host: str, port: int) -> socket.socket:
         ConfigError: there is no such host here, or the port is in use or not allowed.
 
     """
+    if not 0 <= port <= 65535:
+        raise ConfigError(f"--port: {port} is none of 0 to 65535.")
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (OSError, OverflowError, UnicodeError):
+    except (OSError, UnicodeError):
         raise ConfigError(
             f"--host: {host} is no address of this machine. Give 127.0.0.1."
         ) from None
@@ -46,11 +48,11 @@ def open_socket(host: str, port: int) -> socket.socket:
     try:
         listener.bind(address)
         listener.listen(1)  # of two that bind, only one may; the backlog is set later
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         listener.close()
-        why = getattr(error, "strerror", None) or error
         raise ConfigError(
-            f"--port: {port} of {host} cannot be used ({why}). Give another, or 0 for a free one."
+            f"--port: {port} of {host} cannot be used ({error.strerror}). Give another, "
+            "or 0 for a free one."
         ) from None
     return listener
 

@@ -34,6 +34,7 @@ class Hand:
         self._service = service
         self._held = True
         self.characters = 0
+        self.job: Job | None = None
 
     def release(self) -> None:
         """Let others come."""
@@ -58,12 +59,13 @@ class Service:
         self.room = WaitingRoom(limits)
         self.worker = Worker(load, self.room, self.counters)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
-        self._requests = self._characters = 0
+        self._hands: set[Hand] = set()
+        self._characters = 0
         self._stop_at: float | None = None
         counters = self.counters
         counters.watch("queue_requests", "Requests that wait.", lambda: self.room.waiting()[0])
         counters.watch("queue_texts", "Texts that wait.", lambda: self.room.waiting()[1])
-        counters.watch("requests_in_hand", "Read, waiting, or answered.", lambda: self._requests)
+        counters.watch("requests_in_hand", "Read, waiting, or answered.", lambda: len(self._hands))
         counters.watch("characters_in_hand", "Of requests in hand.", lambda: self._characters)
         counters.watch(
             "skipped_texts",
@@ -79,6 +81,11 @@ class Service:
             return "draining"
         return "starting" if self.worker.model is None else "ready"
 
+    @property
+    def may_take_on(self) -> int:
+        """How many more requests may be in hand."""
+        return self.limits.max_requests - len(self._hands)
+
     def ready_model(self) -> ServedModel:
         """Return the model.
 
@@ -88,9 +95,7 @@ class Service:
         """
         model = self.worker.model
         if self.state == "draining":
-            raise ProblemError(
-                503, "The server is about to stop. Ask another.", {"Retry-After": "5"}
-            )
+            raise _about_to_stop()
         if model is None:
             raise ProblemError(503, "The model is being loaded. Try again.", {"Retry-After": "2"})
         return model
@@ -102,10 +107,11 @@ class Service:
             ProblemError: there are too many.
 
         """
-        if self._requests >= self.limits.max_requests:
+        if self.may_take_on <= 0:
             raise self._too_many()
-        self._requests += 1
-        return Hand(self)
+        hand = Hand(self)
+        self._hands.add(hand)
+        return hand
 
     def admit(self, hand: Hand, asked: Asked) -> Job:
         """Let the texts of a request wait for their scores.
@@ -120,13 +126,13 @@ class Service:
         hand.characters = asked.characters
         self._characters += asked.characters
         deadline = time.monotonic() + self.limits.answer_seconds
-        job = Job(asked.texts, deadline, self.limits.batch_characters)
-        self.room.put(job)
-        return job
+        hand.job = Job(asked.texts, deadline, self.limits.batch_characters)
+        self.room.put(hand.job)
+        return hand.job
 
     def let_go(self, hand: Hand) -> None:
         """Forget a request in hand."""
-        self._requests -= 1
+        self._hands.discard(hand)
         self._characters -= hand.characters
 
     def _too_many(self) -> ProblemError:
@@ -183,7 +189,15 @@ class Service:
             return True
         if self._stop_at is None:
             return False
-        return not self._requests or time.monotonic() >= self._stop_at
+        if time.monotonic() >= self._stop_at:
+            self._give_up()
+            return True
+        return not self._hands
+
+    def _give_up(self) -> None:
+        for hand in self._hands:
+            if hand.job is not None:
+                hand.job.fail(_about_to_stop())
 
     def close(self, seconds: float) -> bool:
         """End the threads; return False if the scorer's was still at work after so long."""
@@ -192,7 +206,14 @@ class Service:
         return self.worker.ended(seconds)
 
 
+def _about_to_stop() -> ProblemError:
+    return ProblemError(503, "The server is about to stop. Ask another.", {"Retry-After": "5"})
+
+
 def _scores_of(answer: "asyncio.Future[list[Score]]") -> list[Score]:
-    if answer.exception() is not None:
+    failure = answer.exception()
+    if isinstance(failure, ProblemError):
+        raise failure
+    if failure is not None:
         raise ProblemError(500, "The scorer failed on a text of this request; its log says where.")
     return answer.result()
