@@ -78,6 +78,22 @@ def test_a_batch_waits_for_what_is_being_read_and_no_longer() -> None:
     assert taken == [["early", "second"], ["third"]]
 
 
+def test_what_is_read_slowly_keeps_nobody_waiting() -> None:
+    room = WaitingRoom(Limits(batch_wait_ms=1))
+    taken: list[list[str]] = []
+    thread = threading.Thread(target=lambda: taken.extend(batches(room, 2)))
+    thread.start()
+    with room.arriving():  # all the time
+        for text in ("one", "two"):
+            room.put(job(text))
+            deadline = time.monotonic() + 20
+            while room.waiting() != (0, 0):
+                assert time.monotonic() < deadline
+                time.sleep(0.001)
+        thread.join(20)
+    assert taken == [["one"], ["two"]]
+
+
 def test_a_closed_room_gives_nothing_more() -> None:
     room = WaitingRoom(LIMITS)
     thread = threading.Thread(target=room.take)

@@ -79,7 +79,9 @@ class WaitingRoom:
         self._changed = threading.Condition()
         self._lanes: dict[bool, deque[Job]] = {False: deque(), True: deque()}
         self._long_turn = False
+        self._short_texts = self._short_characters = 0
         self._arriving = 0
+        self._idle = False
         self._closed = False
         self.skipped = 0
         """Texts that nobody waited for any more when their turn came."""
@@ -87,16 +89,14 @@ class WaitingRoom:
     @contextmanager
     def arriving(self) -> Iterator[None]:
         """Within, a request is being read: a batch that is not full waits for it a little."""
-        self._arrive(1)
+        with self._changed:
+            self._arriving += 1
         try:
             yield
         finally:
-            self._arrive(-1)
-
-    def _arrive(self, more: int) -> None:
-        with self._changed:
-            self._arriving += more
-            self._changed.notify_all()
+            with self._changed:
+                self._arriving -= 1
+                self._wake_up()
 
     def put(self, job: Job) -> None:
         """Let a job wait."""
@@ -104,6 +104,17 @@ class WaitingRoom:
             for long, lane in self._lanes.items():
                 if job.waiting[long]:
                     lane.append(job)
+            self._count_short(job, 1)
+            self._wake_up()
+
+    def _count_short(self, job: Job, sign: int) -> None:
+        numbers = job.waiting[False]
+        self._short_texts += sign * len(numbers)
+        self._short_characters += sign * sum(len(job.texts[number]) for number in numbers)
+
+    def _wake_up(self) -> None:
+        """Wake whoever takes, unless it would only go on to wait: a waking costs both threads."""
+        if self._idle or not self._arriving or self._fills_a_batch():
             self._changed.notify_all()
 
     def close(self) -> None:
@@ -124,28 +135,24 @@ class WaitingRoom:
         """Wait for texts and return a batch of them; None when the room is closed."""
         with self._changed:
             while not self._closed:
+                self._idle = True
                 self._changed.wait_for(lambda: self._closed or any(self._lanes.values()))
-                self._wait_for_more()
+                self._idle = False
+                self._changed.wait_for(
+                    lambda: self._closed or not self._arriving or self._fills_a_batch(),
+                    self._limits.batch_wait_ms / 1000,
+                )
                 batch = [] if self._closed else self._next_batch()
                 if batch:
                     return batch
             return None
 
-    def _wait_for_more(self) -> None:
-        """Wait a moment, if a request is being read and the batch is not full without it."""
-        until = time.monotonic() + self._limits.batch_wait_ms / 1000
-        while self._arriving and not self._closed and not self._fills_a_batch():
-            left = until - time.monotonic()
-            if left <= 0:
-                return
-            self._changed.wait(left)
-
     def _fills_a_batch(self) -> bool:
-        if self._lanes[True]:
-            return True
-        texts = [job.texts[number] for job in self._lanes[False] for number in job.waiting[False]]
-        enough = sum(map(len, texts)) >= self._limits.batch_characters
-        return enough or len(texts) >= self._limits.batch_texts
+        return (
+            bool(self._lanes[True])
+            or self._short_texts >= self._limits.batch_texts
+            or self._short_characters >= self._limits.batch_characters
+        )
 
     def _next_batch(self) -> list[Entry]:
         self._forget_what_is_over()
@@ -162,11 +169,19 @@ class WaitingRoom:
                 break
             batch.append(entry)
             job.waiting[long].popleft()
+            if not long:
+                self._short_texts -= 1
+                self._short_characters -= len(entry.text)
             if job.waiting[long]:
                 self._lanes[long].append(job)
         return batch
 
     def _forget_what_is_over(self) -> None:
+        over = {id(job) for lane in self._lanes.values() for job in lane if job.over}
         for long, lane in self._lanes.items():
-            self.skipped += sum(len(job.waiting[long]) for job in lane if job.over)
-            self._lanes[long] = deque(job for job in lane if not job.over)
+            for job in lane:
+                if id(job) in over:
+                    self.skipped += len(job.waiting[long])
+                    if not long:
+                        self._count_short(job, -1)
+            self._lanes[long] = deque(job for job in lane if id(job) not in over)
