@@ -21,7 +21,12 @@ POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
     "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'"
 )
-LIMITS = {"texts": 8, "characters": 20_000, "body_bytes": 50_000}
+LIMITS = {
+    "max_texts": 8,
+    "max_text_characters": 20_000,
+    "max_characters": 20_000,
+    "max_body_bytes": 50_000,
+}
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,11 @@ from typing import Any
 
 import pytest
 from page_service import LIMITS, PageService, problem, serving
+from serving import served
 
 from synthenticity.scoring.score import Score
 from synthenticity.scoring.scorer import Scorer
+from synthenticity.serve.model import load_served_model
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = playwright.expect
@@ -395,13 +397,13 @@ def test_a_text_beyond_the_limits_is_not_sent_and_an_empty_one_asked_for(visit: 
     visit.open()
     expect(visit["#go"]).to_be_disabled()
     expect(visit["#hint"]).to_have_text("Paste a text, or choose a UTF-8 text file.")
-    visit["#text"].fill("\U0001f642" * LIMITS["characters"])
+    visit["#text"].fill("\U0001f642" * LIMITS["max_text_characters"])
     expect(visit["#hint"]).to_contain_text("bytes as it is sent; the service takes 50,000 at most")
-    visit["#text"].fill("a" * (LIMITS["characters"] + 1))
+    visit["#text"].fill("a" * (LIMITS["max_text_characters"] + 1))
     expect(visit["#hint"]).to_contain_text("20,001 characters; the service takes 20,000 at most")
     expect(visit["#go"]).to_be_disabled()
     visit["#text"].press("Control+Enter")
-    visit["#text"].fill("a" * LIMITS["characters"])
+    visit["#text"].fill("a" * LIMITS["max_text_characters"])
     expect(visit["#go"]).to_be_enabled()
     assert visit.service.asked == []
 
@@ -612,3 +614,21 @@ def test_the_page_is_one_file_that_puts_no_text_in_as_markup() -> None:
     ):
         assert word not in page
     assert page.count("http") == page.count("http://www.w3.org/2000/svg")
+
+
+def test_the_page_of_the_service_itself_scores_a_text(
+    browser: Any, scorer: Scorer, scorer_path: Path
+) -> None:
+    """All others talk to a stand-in, which can be told what to answer."""
+    with served(load=lambda: load_served_model(scorer_path, device="cpu")) as running:
+        page = browser.new_page()
+        complaints: list[str] = []
+        page.on("console", lambda message: complaints.append(message.text))
+        page.goto(running.url)
+        page.locator("#text").fill(TEXT)
+        page.locator("#go").click()
+        expect(page.locator("#result")).to_be_visible()
+        shown = page.locator("#words").evaluate("node => node.textContent")
+        assert shown == TEXT and complaints == []
+        expect(page.locator("#result")).to_contain_text(f"{scorer.score(TEXT).synthenticity:.3f}")
+        page.close()

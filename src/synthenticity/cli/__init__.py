@@ -20,6 +20,7 @@ from synthenticity.cli import (  # noqa: F401  (their commands are added to the 
     exporting,
     models,
     scoring,
+    serving,
 )
 from synthenticity.cli.app import CHECK_FAILED, GOOD, INTERRUPTED, USER_ERROR, app
 from synthenticity.errors import SynthenticityError
