@@ -44,6 +44,19 @@ def test_sentences_end_at_their_marks_or_at_an_empty_line() -> None:
     assert units(text, "sentence") == expected
 
 
+def test_a_mark_alone_begins_a_sentence_and_many_are_one() -> None:
+    assert units("? No. ... Yes", "sentence") == ["? No. ", "... ", "Yes"]
+    assert units("a\n\n\nb", "sentence") == ["a\n\n\n", "b"]
+
+
+@pytest.mark.parametrize("kind", UNITS)
+@pytest.mark.parametrize("part", [".", "?!", "…", '."', "\n ", "\n", " ", "a-", ". )"])
+def test_units_of_hostile_text_take_no_time(kind: str, part: str) -> None:
+    """Of a quadratic pattern, the longer text would take 256 times as long, half an hour."""
+    text = part * (400_000 // len(part)) + "x"
+    assert len(unit_numbers(text, kind)) == len(text)
+
+
 def test_tokens_belong_to_the_unit_they_begin_in() -> None:
     offsets = np.array([[0, 2], [2, 5], [5, 6], [6, 9]])
     assert token_units("to be, so", offsets, "word").tolist() == [0, 1, 3, 4]

@@ -11,12 +11,28 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-UNITS = {
+_PIECES = {
     "word": re.compile(r"\w+(?:['’\-]\w+)*|\W", re.DOTALL),
     "line": re.compile(r"[^\n]*\n|[^\n]+"),
-    "sentence": re.compile(r".+?(?:[.!?…]+[\"'”’)\]]*(?:\s+|$)|\n\s*\n\s*|$)", re.DOTALL),
 }
-"""How each kind of unit is found, one after the other."""
+_SENTENCE_END = re.compile(r"(?<![.!?…])(?P<marks>[.!?…]+)[\"'”’)\]]*(?:\s+|\Z)|\n\s*\n\s*")
+"""Marks, what closes behind them, and space; or an empty line. Each character is looked at a few
+times at most, however many marks stand together."""
+UNITS = (*_PIECES, "sentence")
+
+
+def _starts(text: str, kind: str) -> list[int]:
+    """Return where units begin."""
+    if kind in _PIECES:
+        return [match.start() for match in _PIECES[kind].finditer(text)]
+    starts, place = [0], 0
+    while found := _SENTENCE_END.search(text, place):
+        if found.start() == starts[-1] and len(found["marks"] or "") < 2:
+            place = found.start() + 1  # one mark alone is no sentence
+            continue
+        place = found.end()
+        starts.append(place)
+    return [start for start in starts if start < len(text)]
 
 
 def unit_numbers(text: str, kind: str) -> NDArray[np.int64]:
@@ -28,7 +44,7 @@ def unit_numbers(text: str, kind: str) -> NDArray[np.int64]:
     [0, 0, 0, 0, 0, 1, 1, 1, 1, 2]
     """
     first = np.zeros(len(text), dtype=np.int64)
-    first[[match.start() for match in UNITS[kind].finditer(text)]] = 1
+    first[_starts(text, kind)] = 1
     return np.asarray(first.cumsum() - 1)
 
 
