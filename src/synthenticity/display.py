@@ -164,7 +164,8 @@ def calibration_lines(made: Calibration, run: Path) -> list[str]:
             f"it was not fitted on {filled['mae_without']:.4f} without it, "
             f"{filled['mae_with']:.4f} with it"
         )
-    lines.append(f"{human['documents']} human texts: mean score {human['mean']:.3f}")
+    abstained = f" ({human['abstained']} abstained of)" if human["abstained"] else ""
+    lines.append(f"{human['documents']} human texts{abstained}: mean score {human['mean']:.3f}")
     for rate, threshold in made.thresholds.items():
         share, most = float(rate), made.about["at_most"][rate]
         lines.append(

@@ -114,7 +114,7 @@ def test_texts_are_read_as_scores_are_asked_for(
     [
         ("", "is empty"),
         ("\u05e9" * 40, "mostly unknown tokens: 100%"),
-        ("\u05e9" * 3 + "the king" * 5, "wrong language or alphabet for this scorer: 7%"),
+        ("\u05e9" * 3 + "the king" * 5, "wrong alphabet for this scorer: 7%"),
         ("the", "too short: 3 tokens"),
     ],
 )
@@ -132,6 +132,24 @@ def test_a_scorer_abstains_and_says_why_and_scores_what_stands_beside(
     assert np.isnan(abstained.synthenticity) != known
     assert (abstained.to_json()["synthenticity"] is None) != known
     assert abstained.interval == (0, 1) or known
+
+
+def test_what_the_scorer_does_not_know_weighs_nothing(scorer: Scorer) -> None:
+    """A window of unknown tokens alone says nothing of the text."""
+    text, foreign = text_of(32), "\u05e9" * 96
+    whole = scorer.score(text + foreign)
+    windows = cut_windows(128, 32)
+    values = [scorer.score((text + foreign)[w.start : w.end]).synthenticity for w in windows]
+    sizes = [max(0, min(w.own_end, 32) - w.own_start) for w in windows]
+    known = [(value, size) for value, size in zip(values, sizes, strict=True) if size]
+    expected = sum(value * size for value, size in known) / 32
+    assert whole.synthenticity == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_score_at_an_end_is_valid_json(scorer: Scorer) -> None:
+    score = dataclasses.replace(scorer.score(text_of(40)), uncalibrated=1.0)
+    assert score.logit == np.inf and score.facts()["logit"] is None
+    assert json.loads("".join(score.iter_json()), parse_constant=pytest.fail) == score.to_json()
 
 
 def test_what_is_too_short_is_the_users_to_say(scorer_path: Path) -> None:
@@ -300,6 +318,8 @@ def test_what_is_no_string_is_no_text(scorer: Scorer) -> None:
     assert same(next(scores), scorer.score("the king"))
     with pytest.raises(CorpusError, match="text 1 is of type NoneType"):
         next(scores)
+    with pytest.raises(CorpusError, match="text 1 holds a lone surrogate"):
+        scorer(["the king", "the \ud800 king"])
 
 
 def test_what_is_no_scorer_is_refused(mlm_path: Path, scorer_path: Path, tmp_path: Path) -> None:

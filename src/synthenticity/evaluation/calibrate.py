@@ -2,8 +2,9 @@
 
 Thresholds need human documents alone: the value that at most a share of them exceeds, counted so
 that it holds of the next document, too (split conformal prediction: Vovk et al. 2005). So a rate of
-1 % takes 99 documents. The map needs filled text, `prepare`d of the user's own: half of its
-documents fit the map, the other half says whether it helps, and how wide intervals must be.
+1 % takes 99 documents; one of which the scorer abstains gets no verdict, and does not count. The
+map needs filled text, `prepare`d of the user's own: half of its documents fit the map, the other
+half says whether it helps, and how wide intervals must be.
 """
 
 from dataclasses import dataclass, replace
@@ -85,22 +86,22 @@ def calibrate(
         _check_enough(len(corpus), rate)
     model, tokenizer = load_scorer(run).to(resolve_device(device)), load_tokenizer(run)
     check_unknown(corpus.texts.character_counts, tokenizer, human.max_unknown_share)
-    about: dict[str, Any] = {
-        "at_most": {f"{rate:g}": sure_rate(len(corpus), rate) for rate in rates}
-    }
+    about: dict[str, Any] = {}
     made = Calibration(weights_fingerprint(run))
     if filled is not None:
         check_tokenizer(tokenizer, filled, run)
         made, about["filled"] = _map(made, _read_filled(model, filled, split), kind)
         about["filled"]["data"] = str(filled)
     scorer = Scorer(model, tokenizer)  # a map may be level where thresholds lie
-    scores = np.array(scorer(corpus.texts))
-    if np.isnan(scores).any():
-        name = corpus.names.read(int(np.isnan(scores).argmax()))
-        raise CorpusError(f"{name}: holds no token that the scorer knows. Leave it out.")
+    said = [(each.uncalibrated, each.abstained) for each in scorer.score(iter(corpus.texts))]
+    scores = np.array([value for value, abstained in said if abstained is None])
+    for rate in rates:
+        _check_enough(len(scores), rate)
+    about["at_most"] = {f"{rate:g}": sure_rate(len(scores), rate) for rate in rates}
     about["human"] = {
         "corpus": human.corpus,
         "documents": len(scores),
+        "abstained": len(said) - len(scores),
         "mean": float(scores.mean()),
         "largest": float(scores.max()),
     }

@@ -21,6 +21,7 @@ from synthenticity.runtimes.packing import (
     pack_linear_layers,
 )
 from synthenticity.runtimes.runtime import FORWARD_TOKENS, KERNEL_BLOCK
+from synthenticity.scoring.windows import cut_windows, own_weights
 from synthenticity.training.sequence_scorer import MEAN_MARGIN, SequenceScorer
 
 BATCH_TOKENS = {"cpu": FORWARD_TOKENS, "cuda": 65536, "mps": 16384}
@@ -58,6 +59,19 @@ def plan_batches(
             yield members[start : start + rows], width
 
 
+def round_number(rows: int) -> int:
+    """Return how many rows a batch of so many is given, at most a fourth more.
+
+    A size that was never met costs kernels and trials (`runtimes.steady_rows`), several times what
+    the batch itself does; a server that merges requests would meet hundreds.
+
+    >>> [round_number(rows) for rows in (1, 3, 5, 8, 9, 17, 100)]
+    [1, 3, 5, 8, 10, 20, 112]
+    """
+    step = max(1, (1 << rows.bit_length() - 1) // 4)
+    return -(-rows // step) * step
+
+
 @dataclass(frozen=True)
 class WindowScores:
     """What a scorer says of windows.
@@ -73,6 +87,59 @@ class WindowScores:
     ratios: NDArray[np.float64]
     intervals: NDArray[np.float64]
     token_logits: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True)
+class TextScores:
+    """What a scorer says of one text: of its windows, and by what they count, `[windows]`; zeros if
+    no token is counted. `windows.token_logits` are those of the text, `[tokens]`.
+    """
+
+    windows: WindowScores
+    weights: NDArray[np.float64]
+
+    @property
+    def known(self) -> bool:
+        """Whether the text has a token that is counted."""
+        return bool(self.weights.any())
+
+    def mean(self, values: NDArray[np.float64]) -> Any:
+        """Return the mean of values of the windows `[windows, ...]`, by what they count."""
+        return np.dot(self.weights, values)
+
+
+def score_texts(
+    model: SequenceScorer, tokenizer: Any, texts: Sequence[NDArray[np.int64]], batch_tokens: int
+) -> Iterator[TextScores]:
+    """Yield what a scorer says of each text, given as ids `[tokens]`; their windows share batches.
+
+    Nothing that is yielded holds on to another text's.
+    """
+    begins = np.cumsum([0, *map(len, texts)]).tolist()
+    plan = [cut_windows(len(ids), int(model.config.block_size) - 1) for ids in texts]
+    bounds = [
+        (begin + each.start, begin + each.end, begin + each.own_start, begin + each.own_end)
+        for begin, windows in zip(begins[:-1], plan, strict=True)
+        for each in windows
+    ]
+    said = score_windows(
+        model,
+        tokenizer,
+        np.concatenate([*texts, np.zeros(0, dtype=np.int64)]),
+        np.array(bounds, dtype=np.int64).reshape(-1, 4),
+        batch_tokens,
+    )
+    seen = 0
+    for ids, windows, begin in zip(texts, plan, begins[:-1], strict=True):
+        some = slice(seen, seen + len(windows))
+        seen += len(windows)
+        logits = said.token_logits
+        own = None if logits is None else logits[begin : begin + len(ids)].copy()
+        counted = ~np.isin(ids, model.config.special_token_ids)
+        yield TextScores(
+            WindowScores(said.ratios[some], said.intervals[some], own),
+            own_weights(windows, counted),
+        )
 
 
 @torch.inference_mode()
@@ -97,15 +164,17 @@ def score_windows(
         visible = places < ends[rows]
         batch = np.where(visible, ids[np.clip(places, 0, len(ids) - 1)], tokenizer.pad_token_id)
         batch[:, 0] = tokenizer.cls_token_id
+        filler = [(0, round_number(len(rows)) - len(rows)), (0, 0)]
         output = model(
-            torch.as_tensor(batch, device=model.device),
-            torch.as_tensor(visible.astype(np.int64), device=model.device),
+            torch.as_tensor(np.pad(batch, filler, mode="edge"), device=model.device),
+            torch.as_tensor(np.pad(visible, filler, mode="edge").astype(int), device=model.device),
         )
-        ratios[rows] = _join_heads(output, model.config.ratio_map)
-        intervals[rows] = _intervals(output, ratios[rows], model.config.interval_margin)
+        count = len(rows)
+        ratios[rows] = _join_heads(output, model.config.ratio_map)[:count]
+        intervals[rows] = _intervals(output, count, ratios[rows], model.config.interval_margin)
         if logits is not None:
             owned = (places >= own_starts[rows]) & (places < own_ends[rows])
-            logits[places[owned]] = output.token_logits.cpu().numpy()[owned]
+            logits[places[owned]] = output.token_logits.cpu().numpy()[:count][owned]
     return WindowScores(ratios, intervals, logits)
 
 
@@ -130,9 +199,13 @@ def _mapped(logit: NDArray[np.float64], ratio_map: Sequence[float]) -> NDArray[n
     return np.asarray(b * np.logaddexp(0, logit) - a * np.logaddexp(0, -logit) + c)
 
 
-def _intervals(output: Any, ratios: NDArray[np.float64], margin: float) -> NDArray[np.float64]:
-    """Return the interval of each row, `[rows, 2]`, as `SequenceScorer.forward` does."""
-    logits = output.interval_logits.cpu().numpy().astype(np.float64)
+def _intervals(
+    output: Any, count: int, ratios: NDArray[np.float64], margin: float
+) -> NDArray[np.float64]:
+    """Return the interval of each of the first rows, `[count, 2]`, as `SequenceScorer.forward`
+    does.
+    """
+    logits = output.interval_logits.cpu().numpy().astype(np.float64)[:count]
     reach = (np.logaddexp(0, logits) + margin).clip(0)
     ends = ratios[:, None] + reach * [-1, 1]
     return np.asarray(ends.clip(0, 1))

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from synthenticity.errors import CorpusError
-from synthenticity.scoring.forward import BATCH_TOKENS, score_windows
+from synthenticity.scoring.forward import BATCH_TOKENS, score_texts
 from synthenticity.scoring.scorer import Scorer
-from synthenticity.scoring.windows import cut_windows, own_weights
 from synthenticity.text.tokenization import special_ids
 
 
@@ -108,26 +107,14 @@ class RowScores:
 
 def score_rows(scorer: Scorer, rows: IdRows) -> RowScores:
     """Return what a scorer with a token head says of rows of its tokenizer's ids."""
-    begins = np.cumsum([0, *map(len, rows.texts)]).tolist()
-    plan = [cut_windows(len(own), scorer.window_tokens) for own in rows.texts]
-    bounds = [
-        (begin + each.start, begin + each.end, begin + each.own_start, begin + each.own_end)
-        for begin, windows in zip(begins[:-1], plan, strict=True)
-        for each in windows
-    ]
-    said = score_windows(
-        scorer.model,
-        scorer.tokenizer,
-        rows.ids[rows.is_text],
-        np.array(bounds, dtype=np.int64).reshape(-1, 4),
-        BATCH_TOKENS[scorer.model.device.type],
-    )
-    assert said.token_logits is not None
-    ratios = said.ratios if scorer.calibration is None else scorer.calibration.mapped(said.ratios)
-    values, seen = np.full(len(plan), math.nan), 0
-    for number, windows in enumerate(plan):
-        if windows:
-            own = ratios[seen : seen + len(windows)]
-            values[number] = np.dot(own, own_weights(windows))
-        seen += len(windows)
-    return RowScores(rows.joined(said.token_logits, -np.inf), values)
+    size = BATCH_TOKENS[scorer.model.device.type]
+    values, logits = [], []
+    for said in score_texts(scorer.model, scorer.tokenizer, rows.texts, size):
+        ratios = said.windows.ratios
+        if scorer.calibration is not None:
+            ratios = scorer.calibration.mapped(ratios)
+        values.append(said.mean(ratios) if said.known else math.nan)
+        assert said.windows.token_logits is not None
+        logits.append(said.windows.token_logits)
+    flat = np.concatenate([*logits, np.zeros(0, dtype=np.float32)])
+    return RowScores(rows.joined(flat, -np.inf), np.array(values, dtype=np.float64))

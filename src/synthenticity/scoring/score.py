@@ -60,7 +60,7 @@ class Score:
         token_logits: raw output for each token, float32 `[tokens]`; None without token head.
         unknown_share: share of the tokens that the model's tokenizer does not know.
         alarms: whether the synthenticity lies above the threshold, by rate of false alarms; empty
-            unless the scorer was calibrated.
+            unless the scorer was calibrated, or if it abstained.
         abstained: why the figures should not be used, as a sentence; None if they may.
 
     """
@@ -89,7 +89,7 @@ class Score:
         """On which side of the thresholds the text is, `flagged at RATE` naming the strictest that
         it exceeds; None without calibration, or if the scorer abstained.
         """
-        if self.abstained is not None or not self.alarms:
+        if not self.alarms:
             return None
         ringing = [rate for rate, rings in self.alarms.items() if rings]
         return f"flagged at {min(ringing, key=float)}" if ringing else NOT_FLAGGED
@@ -158,7 +158,7 @@ class Score:
             "interval": list(self.interval),
             "replaced": self.replaced if known else None,
             "uncalibrated": self.uncalibrated if known else None,
-            "logit": self.logit if known else None,
+            "logit": self.logit if math.isfinite(self.logit) else None,
             "verdict": self.verdict,
             "alarms": dict(self.alarms),
             "abstained": self.abstained,

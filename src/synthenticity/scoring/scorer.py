@@ -19,17 +19,16 @@ from synthenticity.runtimes.memory import keep_freed_memory
 from synthenticity.scoring.calibration import Calibration, load_calibration
 from synthenticity.scoring.forward import (
     BATCH_TOKENS,
-    WindowScores,
+    TextScores,
     fast_scorer,
-    score_windows,
+    score_texts,
 )
 from synthenticity.scoring.score import Score
-from synthenticity.scoring.windows import Window, cut_windows, own_weights
+from synthenticity.text.reading import LONE_SURROGATE
 from synthenticity.text.tokenization import encode_all_with_offsets, load_tokenizer
 from synthenticity.training.model import load_scorer
 from synthenticity.training.sequence_scorer import SequenceScorer
 
-Floats = NDArray[np.float64]
 Encoded = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Ids `[tokens]` and offsets `[tokens, 2]` of a text."""
 CHUNK_CHARACTERS = 2**20
@@ -132,11 +131,11 @@ class Scorer:
         memory.
 
         Batches of the model hold as many tokens as `batch_size` full windows; by default, what
-        suits the device. No score depends on it.
+        suits the device. No score depends on it, unless the scorer reads a `likelihood_model`.
 
         Raises:
-            CorpusError: something is no string; says its number, from 0. It comes after the scores
-                of all texts before it.
+            CorpusError: something is no string of characters (of an odd half of a surrogate pair,
+                say); says its number, from 0. It comes after the scores of all texts before it.
 
         """
         tokens = BATCH_TOKENS[self.model.device.type]
@@ -165,50 +164,26 @@ class Scorer:
     def _score_chunk(self, texts: list[str], batch_tokens: int) -> Iterator[Score]:
         """Yield the scores of texts."""
         encoded = encode_all_with_offsets(self.tokenizer, texts)
-        begins = np.cumsum([0, *(len(ids) for ids, _ in encoded)]).tolist()
-        plan = [cut_windows(len(ids), self.window_tokens) for ids, _ in encoded]
-        bounds = [
-            (begin + each.start, begin + each.end, begin + each.own_start, begin + each.own_end)
-            for begin, windows in zip(begins[:-1], plan, strict=True)
-            for each in windows
-        ]
-        scored = score_windows(
-            self.model,
-            self.tokenizer,
-            np.concatenate([ids for ids, _ in encoded]),
-            np.array(bounds, dtype=np.int64).reshape(-1, 4),
-            batch_tokens,
-        )
-        seen = 0
-        for number, text in enumerate(texts):
-            windows = plan[number]
-            some = slice(seen, seen + len(windows))
-            seen += len(windows)
-            own = None  # a copy below, so that a score that is kept keeps no others
-            if scored.token_logits is not None:
-                own = scored.token_logits[begins[number] : begins[number + 1]].copy()
-            said = WindowScores(scored.ratios[some], scored.intervals[some], own)
-            yield self._joined(text, encoded[number], windows, said)
+        said = score_texts(self.model, self.tokenizer, [ids for ids, _ in encoded], batch_tokens)
+        for text, own, scored in zip(texts, encoded, said, strict=True):
+            yield self._joined(text, own, scored)
 
-    def _joined(
-        self, text: str, encoded: Encoded, windows: list[Window], said: WindowScores
-    ) -> Score:
-        """Return the score of a text of windows, of which so much was said."""
+    def _joined(self, text: str, encoded: Encoded, said: TextScores) -> Score:
+        """Return the score of a text, of which so much was said."""
         ids, offsets = encoded
-        special = np.isin(ids, self.model.config.special_token_ids)
-        nothing = not len(ids) or bool(special.all())
         unknown = float(np.mean(ids == self.tokenizer.unk_token_id)) if len(ids) else 0.0
+        abstained = self._abstention(len(ids), said.known, unknown)
         value = uncalibrated = float("nan")
         low, high, alarms = 0.0, 1.0, {}
-        if not nothing:
-            weights = own_weights(windows)
-            value = uncalibrated = float(np.dot(said.ratios, weights))
-            intervals = said.intervals
+        if said.known:
+            ratios, intervals = said.windows.ratios, said.windows.intervals
+            value = uncalibrated = float(said.mean(ratios))
             if self.calibration is not None:
-                alarms = self.calibration.alarms(uncalibrated)
-                intervals = self.calibration.mapped_intervals(intervals, said.ratios)
-                value = float(np.dot(self.calibration.mapped(said.ratios), weights))
-            low, high = np.dot(weights, intervals).tolist()
+                intervals = self.calibration.mapped_intervals(intervals, ratios)
+                value = float(said.mean(self.calibration.mapped(ratios)))
+            low, high = said.mean(intervals).tolist()
+        if self.calibration is not None and abstained is None:
+            alarms = self.calibration.alarms(uncalibrated)
         share = self.model.config.replaced_share
         return Score(
             text=text,
@@ -217,22 +192,22 @@ class Scorer:
             uncalibrated=uncalibrated,
             replaced=None if share is None else share * value,
             offsets=offsets,
-            token_logits=said.token_logits,
+            token_logits=said.windows.token_logits,
             unknown_share=unknown,
             alarms=alarms,
-            abstained=self._abstention(len(ids), nothing, unknown),
+            abstained=abstained,
         )
 
-    def _abstention(self, tokens: int, nothing: bool, unknown: float) -> str | None:
+    def _abstention(self, tokens: int, known: bool, unknown: float) -> str | None:
         """Return why the scorer abstains of a text, or None if it does not."""
         if not tokens:
             return "is empty: it has no token"
-        if nothing or unknown > MOST_UNKNOWN:
+        if not known or unknown > MOST_UNKNOWN:
             return f"mostly unknown tokens: {unknown:.0%} of {tokens} are not in the vocabulary"
         if unknown > FOREIGN:
             return (
-                f"wrong language or alphabet for this scorer: {unknown:.0%} of {tokens} tokens are "
-                "not in the vocabulary"
+                f"wrong alphabet for this scorer: {unknown:.0%} of {tokens} tokens are not in the "
+                "vocabulary"
             )
         if tokens < self.min_tokens:
             return f"too short: {tokens} tokens, of fewer than {self.min_tokens} nothing is known"
@@ -249,12 +224,13 @@ def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
     chunk: list[str] = []
     characters = 0
     for number, text in enumerate(texts):
-        if not isinstance(text, str):
+        wrong = None if isinstance(text, str) else f"is of type {type(text).__name__}"
+        if wrong is None and not text.isascii() and LONE_SURROGATE.search(text):
+            wrong = "holds a lone surrogate"
+        if wrong is not None:
             if chunk:
                 yield chunk
-            raise CorpusError(
-                f"score: text {number} is of type {type(text).__name__}. Give a string."
-            )
+            raise CorpusError(f"score: text {number} {wrong}. Give a string of characters.")
         chunk.append(text)
         characters += len(text)
         if characters >= CHUNK_CHARACTERS:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,16 @@ def cut_windows(tokens: int, length: int) -> list[Window]:
     ]
 
 
-def own_weights(windows: list[Window]) -> np.ndarray:
-    """Return the share of the text that each window counts, `[windows]`."""
-    sizes = np.array([window.own_end - window.own_start for window in windows], dtype=np.float64)
-    return np.asarray(sizes / sizes.sum())
+def own_weights(windows: list[Window], counted: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the share of a text's counted tokens that each window counts, `[windows]`; `counted`
+    `[tokens]` says which are. Zeros, if none is.
+
+    >>> windows = cut_windows(6, 4)
+    >>> own_weights(windows, np.array([1, 1, 1, 0, 0, 1], dtype=bool)).tolist()
+    [0.75, 0.25]
+    """
+    before = np.concatenate([[0], np.cumsum(counted)])
+    sizes = np.array(
+        [before[window.own_end] - before[window.own_start] for window in windows], dtype=np.float64
+    )
+    return np.asarray(sizes / max(sizes.sum(), 1))
