@@ -4,7 +4,7 @@
     python docs/generate.py --check    # fail if they are not what would be written
 
 docs/configuration.md comes from the fields of `Config`, docs/benchmarks.md from benchmarks/*.json,
-and so do the tables that the README and docs/comparison.md name.
+and so do the tables that the README, docs/comparison.md and docs/critic.md name.
 """
 
 import dataclasses
@@ -52,6 +52,7 @@ SECTIONS = {
         "variants",
         "architecture",
         "minilm_mlm",
+        "critic",
         "quality",
     ),
 }
@@ -188,7 +189,7 @@ PAGES = {
     DOCS / "benchmarks.md": benchmarks,
     **{
         page: partial(with_figures, page)
-        for page in (DOCS.parent / "README.md", DOCS / "comparison.md")
+        for page in (DOCS.parent / "README.md", DOCS / "comparison.md", DOCS / "critic.md")
     },
 }
 

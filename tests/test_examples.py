@@ -98,3 +98,15 @@ def test_smollm2_writes_the_end_of_a_text(tmp_path: Path) -> None:
     assert 0.3 * len(signs) < human < 0.7 * len(signs)
     assert "." not in signs[human:]
     assert "synthenticity 0.5" in figures
+
+
+def test_critic_shows_every_round_beside_its_control(
+    scorer_path: Path, mlm_path: Path, tmp_path: Path
+) -> None:
+    passage = tmp_path / "passage.txt"
+    passage.write_text("the king and his fool went to a hall where night fell on stone; " * 2)
+    lines = run(EXAMPLES / "critic.py", scorer_path, mlm_path, passage).splitlines()
+    rounds = [line.split() for line in lines[2:11]]
+    assert [int(line[0]) for line in rounds] == [*range(9)]
+    assert rounds[0][2:4] == rounds[0][4:6] and rounds[8][2:4] != rounds[8][4:6]
+    assert [name for name in ("draft:", "critic:", "control:") if name not in lines] == []

@@ -51,7 +51,7 @@ PLAN = {
     "train",
     "validate",
 }
-OTHERS = {"Config", "Document", "Recipe", "Scorer"} | {
+OTHERS = {"Config", "Document", "Recipe", "Scorer", "TokenCritic"} | {
     "fill",
     "load_config",
     "load_filling_model",

@@ -19,6 +19,7 @@ _PLACES = {
     "MLMInferenceEngine": "synthesis.mlm_inference",
     "ModelMode": "training.model",
     "Scorer": "scoring.scorer",
+    "TokenCritic": "scoring.critic",
     "SequenceScorerProvider": "providers.sequence_scorer",
     "add_cls_token": "synthesis.synthetic_generation",
     "apply_bert_style_corruption": "synthesis.masking",

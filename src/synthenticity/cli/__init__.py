@@ -14,6 +14,7 @@ from cyclopts import CycloptsError
 
 from synthenticity.cli import (  # noqa: F401  (their commands are added to the app)
     checks,
+    critique,
     data,
     evaluation,
     models,
