@@ -110,6 +110,7 @@ def fill(
         str | None, Parameter(name="--license", help="Of the texts, for the data card.")
     ] = None,
     config: Annotated[Path | None, Parameter(help="TOML file of settings.")] = None,
+    on_ray: OnRay | None = None,
     as_json: Json = False,
     **overrides: Overrides,
 ) -> int:
@@ -120,6 +121,9 @@ def fill(
         raise ConfigError("IN: no texts are given. Name a file or folder, or - for standard input.")
     if (out is None) == (explore is None):
         raise ConfigError("out: give either --out OUT to write records, or --explore N to look.")
+    cluster = cluster_of(on_ray)
+    if cluster is not None and (explore is not None or workers > 1):
+        raise ConfigError("--ray: has no effect with --explore or --workers. Leave one out.")
     console = console_for(stderr=True)
     with quiet_libraries():
         from synthenticity.records.fill import explore as run_explore
@@ -141,6 +145,7 @@ def fill(
                 copies=copies,
                 batch_size=batch_size,
                 workers=workers,
+                cluster=cluster,
                 licence=licence,
                 on_progress=view.update,
             )
