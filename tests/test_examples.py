@@ -49,6 +49,21 @@ def test_score_folder_lists_every_file_in_falling_order(
     assert scores == sorted(scores, reverse=True)
 
 
+def test_classifier_learns_from_two_folders_and_sorts_a_third(
+    scorer_path: Path, corpus_folder: Path, tmp_path: Path
+) -> None:
+    machine = tmp_path / "machine"
+    machine.mkdir()
+    for path in corpus_folder.glob("*.txt"):
+        words = path.read_text(encoding="utf-8").split()
+        (machine / path.name).write_text(" ".join(words[::-1]), encoding="utf-8")
+    given = (scorer_path, corpus_folder, machine, corpus_folder)
+    first, *lines = run(EXAMPLES / "classifier.py", *given).splitlines()
+    assert 0 <= float(first.split()[0]) <= 1 and first.endswith("told apart, cross-validated")
+    assert sorted(line.split()[1] for line in lines) == [f"play-{n}.txt" for n in range(10)]
+    assert all(0 <= float(line.split()[0]) <= 1 for line in lines)
+
+
 @pytest.fixture
 def installed_example(tmp_path: Path) -> str:
     """The search path on which the example's package looks installed, entry point and all."""

@@ -27,6 +27,7 @@ LAYERS = [
     {"scoring"},
     {"evaluation"},
     {"records"},
+    {"serve"},
     {"remake"},
     {"validation", "inspection"},
     {"demo"},

@@ -17,6 +17,7 @@ from synthenticity.cli import (  # noqa: F401  (their commands are added to the 
     critique,
     data,
     evaluation,
+    exporting,
     models,
     scoring,
 )

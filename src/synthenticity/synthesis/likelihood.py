@@ -48,7 +48,7 @@ def token_likelihoods(
         if asked.any():
             logits = masked_logits(model, seen, asked, attention_mask).float()
             logits[:, never] = -torch.inf
-            found[asked] = _opinions(logits, input_ids[asked])
+            found[asked] = opinions(logits, input_ids[asked])
     return found
 
 
@@ -80,11 +80,11 @@ def causal_likelihoods(
         before = asked.roll(-1, dims=1)
         logits = masked_logits(model, input_ids, before, attention_mask).float()
         logits[:, never] = -torch.inf
-        found[asked] = _opinions(logits, input_ids[asked])
+        found[asked] = opinions(logits, input_ids[asked])
     return found
 
 
-def _opinions(logits: Tensor, tokens: Tensor) -> Tensor:
+def opinions(logits: Tensor, tokens: Tensor) -> Tensor:
     """Return `LIKELIHOODS` `[rows, 4]` of a token for each row of logits."""
     log = logits.log_softmax(dim=1)
     own = log.gather(1, tokens[:, None])
