@@ -14,6 +14,7 @@ LAYERS = [
     {"errors"},
     {"seeding", "metrics", "settings", "faults", "data_card"},
     {"durable", "pipeline", "workers"},
+    {"distributed"},
     {"recipe"},
     {"config"},
     {"config_file"},

@@ -19,7 +19,7 @@ from multiprocessing import connection, get_context, parent_process, resource_tr
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from synthenticity.errors import QueueError
 
@@ -58,12 +58,32 @@ def settle_libraries(threads: int | None) -> None:
 
 
 @dataclass
-class _Order(Generic[Task]):
+class Order(Generic[Task]):
     """A task in the line or in work, and how many workers died over it."""
 
     task: Task
     name: str
     deaths: int = 0
+
+
+class Pool(Protocol[Task, Made]):
+    """Whoever makes tasks: `Workers` here, `RayWorkers` on a cluster."""
+
+    def __len__(self) -> int:
+        """Return how many tasks were given and not handed back."""
+        ...
+
+    def give(self, task: Task, name: str) -> None:
+        """Put a task in the line; messages call it by the name."""
+        ...
+
+    def wait(self, seconds: float | None = None) -> list[tuple[Task, Made]]:
+        """Return tasks and what was made of them; wait for the first, at most so many seconds."""
+        ...
+
+    def end(self) -> None:
+        """End all workers at once, whatever they are at."""
+        ...
 
 
 class Workers(Generic[Task, Made]):
@@ -82,7 +102,7 @@ class Workers(Generic[Task, Made]):
         arguments: Sequence[tuple[Any, ...]],
     ) -> None:
         self._slots: list[_Slot[Task]] = [_Slot(build, own) for own in arguments]
-        self._line: deque[_Order[Task]] = deque()
+        self._line: deque[Order[Task]] = deque()
 
     def __len__(self) -> int:
         """Return how many tasks were given and not handed back."""
@@ -90,7 +110,7 @@ class Workers(Generic[Task, Made]):
 
     def give(self, task: Task, name: str) -> None:
         """Put a task in the line; messages call it by the name."""
-        self._line.append(_Order(task, name))
+        self._line.append(Order(task, name))
         self._hand_out()
 
     def wait(self, seconds: float | None = None) -> list[tuple[Task, Made]]:
@@ -163,7 +183,7 @@ class _Slot(Generic[Task]):
         self._work = (build, arguments)
         self._process: BaseProcess | None = None
         self.pipe: Connection
-        self.order: _Order[Task] | None = None
+        self.order: Order[Task] | None = None
 
     def send(self, task: Task) -> bool:
         """Send a task, to a new process if there is none; return False if the process is dead."""
@@ -229,7 +249,7 @@ def _serve(
             make = make or build(*arguments)
             answer = make(task), None
         except Exception as error:
-            answer = None, _portable(error)
+            answer = None, portable(error)
         with suppress(BrokenPipeError, ConnectionResetError):  # the owner is gone
             pipe.send(answer)
 
@@ -242,7 +262,7 @@ def _end_with_owner() -> None:
     os._exit(1)
 
 
-def _portable(error: Exception) -> Exception:
+def portable(error: Exception) -> Exception:
     """Return an error with its traceback as a note, or its words if it cannot be sent."""
     trace = "".join(traceback.format_exception(error))
     error.add_note(f"In a worker:\n{trace}")

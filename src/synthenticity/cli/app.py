@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from synthenticity.config import Config
+    from synthenticity.distributed.cluster import Cluster
 
 GOOD, CHECK_FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 130
 
@@ -32,6 +34,60 @@ app = App(
 ConfigPath = Annotated[Path, Parameter(help="TOML file of settings, for example configs/tiny.toml")]
 Overrides = Annotated[str, Parameter(help="Any setting, for example --batch_size 32.")]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class OnRay:
+    """Where tasks are made if not on this machine alone."""
+
+    ray: Annotated[
+        list[str] | None,
+        Parameter(
+            negative="",
+            consume_multiple=(0, 1),
+            help="On a Ray cluster: HOST:PORT, ray://HOST:PORT, auto; alone, one of this machine.",
+        ),
+    ] = None
+    ray_workers: Annotated[str | None, Parameter(help="So many, or a range: 2:16 (1:2).")] = None
+    worker_cpus: Annotated[float | None, Parameter(help="Processors of each (1).")] = None
+    worker_gpus: Annotated[float | None, Parameter(help="GPUs of each; .5, say (0).")] = None
+
+
+def cluster_of(given: OnRay | None) -> "Cluster | None":
+    """Return the cluster that options name.
+
+    Raises:
+        ConfigError: a number is none, or has no effect.
+
+    """
+    given = given or OnRay()
+    if given.ray is None:
+        for name in ("ray_workers", "worker_cpus", "worker_gpus"):
+            if getattr(given, name) is not None:
+                raise ConfigError(f"--{name}: has no effect without --ray.")
+        return None
+    from synthenticity.distributed.cluster import LOCAL, Cluster
+
+    least, most = _range(given.ray_workers or "1:2")
+    cpus, gpus = given.worker_cpus, given.worker_gpus
+    return Cluster(
+        address=given.ray[0] if given.ray else LOCAL,
+        least=least,
+        most=most,
+        cpus=1.0 if cpus is None else cpus,
+        gpus=0.0 if gpus is None else gpus,
+    )
+
+
+def _range(given: str) -> tuple[int, int]:
+    least, _, most = given.partition(":")
+    try:
+        return int(least), int(most or least)
+    except ValueError:
+        raise ConfigError(
+            f"--ray_workers: {given!r} is no number of workers. Give 4, or a range: 2:16."
+        ) from None
 
 
 def console_for(*, stderr: bool = False, least_width: int = 0, plain: bool = False) -> "Console":

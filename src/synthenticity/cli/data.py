@@ -10,8 +10,10 @@ from synthenticity.cli.app import (
     GOOD,
     ConfigPath,
     Json,
+    OnRay,
     Overrides,
     app,
+    cluster_of,
     console_for,
     load_settings,
     quiet_libraries,
@@ -38,6 +40,7 @@ def prepare(
     devices: Annotated[
         str, Parameter(help="Of the workers, for example cuda:0,cuda:1; alone, one worker each.")
     ] = "",
+    on_ray: OnRay | None = None,
     as_child: Annotated[bool, Parameter(show=False, negative="")] = False,
     as_json: Json = False,
     **overrides: Overrides,
@@ -47,6 +50,7 @@ def prepare(
     from synthenticity.terminal import PrepareView
 
     settings = load_settings(config, overrides)
+    cluster = cluster_of(on_ray)
     console = console_for(stderr=True)
     from synthenticity.providers.prepare import prepare as run_prepare
     from synthenticity.providers.process import set_when_parent_ends
@@ -70,6 +74,7 @@ def prepare(
                 splits=[name.strip() for name in splits.split(",")],
                 workers=workers,
                 devices=[name.strip() for name in devices.split(",")] if devices else (),
+                cluster=cluster,
                 on_progress=view.update,
                 on_end=summaries.append,
                 stop=set_when_parent_ends() if as_child else None,
@@ -105,6 +110,7 @@ def fill(
         str | None, Parameter(name="--license", help="Of the texts, for the data card.")
     ] = None,
     config: Annotated[Path | None, Parameter(help="TOML file of settings.")] = None,
+    on_ray: OnRay | None = None,
     as_json: Json = False,
     **overrides: Overrides,
 ) -> int:
@@ -115,6 +121,9 @@ def fill(
         raise ConfigError("IN: no texts are given. Name a file or folder, or - for standard input.")
     if (out is None) == (explore is None):
         raise ConfigError("out: give either --out OUT to write records, or --explore N to look.")
+    cluster = cluster_of(on_ray)
+    if cluster is not None and (explore is not None or workers > 1):
+        raise ConfigError("--ray: has no effect with --explore or --workers. Leave one out.")
     console = console_for(stderr=True)
     with quiet_libraries():
         from synthenticity.records.fill import explore as run_explore
@@ -136,6 +145,7 @@ def fill(
                 copies=copies,
                 batch_size=batch_size,
                 workers=workers,
+                cluster=cluster,
                 licence=licence,
                 on_progress=view.update,
             )

@@ -10,8 +10,10 @@ from cyclopts import Parameter
 from synthenticity.cli.app import (
     GOOD,
     Json,
+    OnRay,
     Overrides,
     app,
+    cluster_of,
     console_for,
     load_settings,
     quiet_libraries,
@@ -59,11 +61,13 @@ def score(
         Literal["auto", "float32", "bfloat16"],
         Parameter(help="Arithmetic; auto is float32. bfloat16 is faster, and less exact."),
     ] = "auto",
+    on_ray: OnRay | None = None,
     plain: Annotated[bool, Parameter(negative="", help="No colours, nothing redrawn.")] = False,
     as_json: Json = False,
 ) -> int:
     """Say how much of a text a machine wrote, and which words; of one, or of any number."""
     how: dict[str, Any] = {"device": device, "dtype": dtype, "min_tokens": min_tokens}
+    cluster = cluster_of(on_ray)
     if out is None:
         only = {
             "--tokens": tokens,
@@ -71,6 +75,7 @@ def score(
             "--text_column": text_column != "text",
             "--document_per": document_per != "file",
             "--batch_size": batch_size is not None,
+            "--ray": cluster is not None,
         }
         for name in (name for name, given in only.items() if given):
             raise ConfigError(
@@ -95,6 +100,7 @@ def score(
                 tokens=tokens,
                 pages=html,
                 batch_size=batch_size,
+                cluster=cluster,
                 on_progress=view.update,
                 **how,
             )

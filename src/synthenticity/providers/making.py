@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from synthenticity.config import Config
+from synthenticity.distributed.cluster import Cluster
 from synthenticity.errors import CompatibilityError, ConfigError
 from synthenticity.faults import point
 from synthenticity.providers.base import DataProviderBase, find_provider
@@ -19,7 +20,7 @@ from synthenticity.providers.file_line import FileLine, MadeFile, Name
 from synthenticity.runtimes.devices import resolve_device
 from synthenticity.stream.meta import Meta
 from synthenticity.text.files import STANDARD_INPUT
-from synthenticity.workers import Workers, settle_libraries, threads_of_each
+from synthenticity.workers import Pool, Workers, settle_libraries, threads_of_each
 
 FILES_AHEAD = 3
 """In work without workers: one is committed, one filled, and of one the first batches are drawn."""
@@ -37,8 +38,13 @@ class FileMaker:
         self.in_work: list[Name] = []
         self._most = places.workers or FILES_AHEAD
         self._line: FileLine | None = None
-        self._workers: Workers[Name, MadeFile] | None = None
-        if places.workers:
+        self._workers: Pool[Name, MadeFile] | None = None
+        if places.cluster is not None:
+            from synthenticity.distributed.ray_workers import RayWorkers
+
+            own = (places.config, meta, places.threads)
+            self._workers = RayWorkers(_build_in_worker, own, places.cluster)
+        elif places.workers:
             self._workers = Workers(
                 _build_in_worker, [(config, meta, places.threads) for config in places.configs]
             )
@@ -113,26 +119,33 @@ class Places:
     """Where files are made.
 
     `config` is for the owner of the queue; `configs` for each worker, none where the owner makes
-    the files itself; `threads` what each computes with (None: as many as the libraries choose).
+    the files itself; `threads` what each computes with (None: as many as the libraries choose);
+    `cluster` where workers are, if not on this machine.
     """
 
     config: Config
     configs: tuple[Config, ...]
     threads: int | None
+    cluster: Cluster | None = None
 
     @property
     def workers(self) -> int:
-        """How many worker processes there are."""
-        return len(self.configs)
+        """How many worker processes there are, at most."""
+        return len(self.configs) if self.cluster is None else self.cluster.most
 
 
-def find_places(config: Config, workers: int, devices: Sequence[str]) -> Places:
-    """Return where files are made with so many workers, dealt to the devices in turn.
+def find_places(
+    config: Config, workers: int, devices: Sequence[str], cluster: Cluster | None = None
+) -> Places:
+    """Return where files are made with so many workers, dealt to the devices in turn; or on a
+    cluster.
 
     Raises:
         ConfigError: the numbers do not fit, a device is not there, or two differ in kind.
 
     """
+    if cluster is not None:
+        return _places_on(cluster, config, workers, devices)
     if workers < 0:
         raise ConfigError(f"workers: {workers} is negative. Give a number of processes, or none.")
     if 1 < workers < len(devices):
@@ -158,3 +171,18 @@ def find_places(config: Config, workers: int, devices: Sequence[str]) -> Places:
     on_cpu = resolve_device(named[0].device).type == "cpu"
     configs = tuple(named[number % len(named)] for number in range(count))
     return Places(named[0], configs, threads_of_each(count) if on_cpu else None)
+
+
+def _places_on(cluster: Cluster, config: Config, workers: int, devices: Sequence[str]) -> Places:
+    """Return where files are made on a cluster, whose nodes have their own devices."""
+    if workers or devices:
+        raise ConfigError(
+            "workers, devices: say where files are made on this machine. Beside --ray, give "
+            "--ray_workers, --worker_cpus and --worker_gpus."
+        )
+    if config.corpus == STANDARD_INPUT:
+        raise ConfigError(
+            f"corpus: {STANDARD_INPUT} (standard input) cannot be read on other nodes. Save the "
+            "text in a file that all of them see."
+        )
+    return Places(config, (), max(1, int(cluster.cpus)), cluster)

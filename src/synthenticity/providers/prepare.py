@@ -22,6 +22,7 @@ import numpy as np
 from synthenticity.config import Config
 from synthenticity.config_file import write_config
 from synthenticity.data_card import with_int8
+from synthenticity.distributed.cluster import Cluster
 from synthenticity.durable import flush, flush_names, is_full, write_whole
 from synthenticity.errors import ConfigError, QueueError
 from synthenticity.providers.base import DataProviderBase, find_provider
@@ -62,6 +63,7 @@ def prepare(
     take_turns: bool = False,
     workers: int = 0,
     devices: Sequence[str] = (),
+    cluster: Cluster | None = None,
 ) -> dict[str, Any]:
     """Make the data that a config describes, and return the summary of what this run made.
 
@@ -82,6 +84,8 @@ def prepare(
             this call under `if __name__ == "__main__"`.
         devices: of the workers, dealt in turn, all of one kind; default `config.device`. Several
             without `workers`: one worker each.
+        cluster: on which files are made instead; every node must see corpus and models under the
+            same names.
 
     Raises:
         ConfigError: the arguments or settings do not fit together.
@@ -93,7 +97,7 @@ def prepare(
     """
     files = _files_asked_for(config, files, samples)
     _check_splits(splits)
-    places = find_places(config, workers, devices)
+    places = find_places(config, workers, devices, cluster)
     _check_workers(places, provider, None if files is not None else config.max_backlog_files)
     config = places.config
     target = Path(directory or config.data_dir)

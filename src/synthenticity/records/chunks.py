@@ -8,15 +8,20 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
 
 from synthenticity.config import Config
+from synthenticity.distributed.cluster import Cluster
 from synthenticity.pipeline import Pipeline
 from synthenticity.records.output import Part, encode_part
 from synthenticity.records.table import to_table
 from synthenticity.seeding import digest
 from synthenticity.synthesis.filling import FilledDocument, Filler, MaskedDocument
 from synthenticity.text.reading import CorpusSource, Document, Rejected, read_documents
-from synthenticity.workers import Workers, settle_libraries, threads_of_each
+from synthenticity.workers import Pool, Workers, settle_libraries, threads_of_each
+
+Made = TypeVar("Made")
+Made_co = TypeVar("Made_co", covariant=True)
 
 CHUNK, CHUNK_CHARACTERS = 256, 1_000_000
 """Documents and characters of a chunk, at most (a longer document is one by itself): enough to
@@ -26,9 +31,13 @@ four are held at once."""
 
 @dataclass
 class Chunk:
-    """Documents that follow each other, and the unusable ones among and before them."""
+    """Documents that follow each other, and the unusable ones among and before them.
+
+    `first` is the number in the corpus of the first one that can be used.
+    """
 
     number: int
+    first: int = 0
     documents: list[Document] = field(default_factory=list)
     rejected: list[dict[str, str]] = field(default_factory=list)
 
@@ -51,14 +60,18 @@ def chunks(source: CorpusSource, copies: int = 1) -> Iterator[Chunk]:
         size = copies * len(document.text)
         if chunk.documents and characters + size > CHUNK_CHARACTERS:
             yield chunk
-            chunk, characters = Chunk(chunk.number + 1), 0
+            chunk, characters = _after(chunk), 0
         chunk.documents.append(document)
         characters += size
         if len(chunk.documents) == CHUNK:
             yield chunk
-            chunk, characters = Chunk(chunk.number + 1), 0
+            chunk, characters = _after(chunk), 0
     if chunk.documents or chunk.rejected:
         yield chunk
+
+
+def _after(chunk: Chunk) -> Chunk:
+    return Chunk(chunk.number + 1, chunk.first + len(chunk.documents))
 
 
 @dataclass(frozen=True)
@@ -145,60 +158,97 @@ class _Threads:
         self.pipeline.end()
 
 
-class _Processes:
-    """Makes parts in worker processes, each of which loads the models."""
+class PoolLine(Generic[Made]):
+    """Chunks in the hands of workers, which are handed back by their numbers."""
 
-    def __init__(self, config: Config, batch_size: int, copies: int, workers: int) -> None:
-        own = (config, batch_size, copies, threads_of_each(workers))
-        self.workers: Workers[Chunk, MadePart] = Workers(_chunk_filler, [own] * workers)
-        self.parts: dict[int, MadePart] = {}
+    def __init__(self, pool: Pool[Chunk, Made]) -> None:
+        self.pool = pool
+        self.made: dict[int, Made] = {}
 
     def give(self, chunk: Chunk) -> None:
-        self.workers.give(chunk, f"chunk {chunk.number}")
+        """Have a chunk made."""
+        self.pool.give(chunk, f"chunk {chunk.number}")
         self._collect(0.0)  # keeps every worker at work while the corpus is read
 
-    def take(self, chunk: Chunk) -> MadePart:
-        """Return the part of a chunk that is in work."""
-        while chunk.number not in self.parts:
+    def take(self, chunk: Chunk) -> Made:
+        """Return what is made of a chunk that is in work."""
+        while chunk.number not in self.made:
             self._collect()
-        return self.parts.pop(chunk.number)
+        return self.made.pop(chunk.number)
 
-    def _collect(self, seconds: float | None = None) -> None:
-        self.parts |= {chunk.number: made for chunk, made in self.workers.wait(seconds)}
+    def _collect(self, seconds: float | None = 1.0) -> None:
+        self.made |= {chunk.number: made for chunk, made in self.pool.wait(seconds)}
 
     def end(self) -> None:
-        self.workers.end()
+        """End the workers."""
+        self.pool.end()
 
 
-class ChunkLine:
-    """Runs chunks here or in worker processes and hands the parts back in order."""
+def _filling_workers(
+    config: Config, batch_size: int, copies: int, workers: int, cluster: Cluster | None
+) -> Pool[Chunk, MadePart]:
+    """Return workers that fill chunks, each of which loads the models."""
+    if cluster is not None:
+        from synthenticity.distributed.ray_workers import RayWorkers
 
-    def __init__(self, filler: Filler, config: Config, copies: int, workers: int) -> None:
+        threads = max(1, int(cluster.cpus))
+        return RayWorkers(_chunk_filler, (config, batch_size, copies, threads), cluster)
+    own = (config, batch_size, copies, threads_of_each(workers))
+    return Workers(_chunk_filler, [own] * workers)
+
+
+class Makers(Protocol[Made_co]):
+    """Who makes something of chunks: they are given in order, and taken in the same."""
+
+    def give(self, chunk: Chunk) -> None:
+        """Have a chunk made."""
+        ...
+
+    def take(self, chunk: Chunk) -> Made_co:
+        """Return what is made of a chunk, the first of those that were given and not taken."""
+        ...
+
+    def end(self) -> None:
+        """End whatever is at work."""
+        ...
+
+
+def fillers(
+    filler: Filler, config: Config, copies: int, *, workers: int, cluster: Cluster | None
+) -> Makers[MadePart]:
+    """Return who fills chunks: this process, workers, or a cluster."""
+    if workers > 1 or cluster is not None:
+        return PoolLine(_filling_workers(config, filler.batch_size, copies, workers, cluster))
+    return _Threads(filler, copies)
+
+
+class ChunkLine(Generic[Made]):
+    """Hands chunks to whoever makes them, and what is made of them back in order.
+
+    At most so many wait, and one is in work.
+    """
+
+    def __init__(self, makers: Makers[Made], most: int) -> None:
         self.waiting: deque[Chunk] = deque()
-        self.most = 2 * workers
-        self.makers: _Threads | _Processes = (
-            _Processes(config, filler.batch_size, copies, workers)
-            if workers > 1
-            else _Threads(filler, copies)
-        )
+        self.makers, self.most = makers, most
 
-    def add(self, chunk: Chunk) -> Iterator[tuple[Chunk, MadePart]]:
+    def add(self, chunk: Chunk) -> Iterator[tuple[Chunk, Made]]:
         """Take a chunk and return those that are done and must make room."""
         self.waiting.append(chunk)
         self.makers.give(chunk)
         while len(self.waiting) > self.most:
             yield self._next()
 
-    def rest(self) -> Iterator[tuple[Chunk, MadePart]]:
+    def rest(self) -> Iterator[tuple[Chunk, Made]]:
         """Return what is left."""
         while self.waiting:
             yield self._next()
 
-    def _next(self) -> tuple[Chunk, MadePart]:
+    def _next(self) -> tuple[Chunk, Made]:
         chunk = self.waiting.popleft()
         return chunk, self.makers.take(chunk)
 
-    def __enter__(self) -> "ChunkLine":
+    def __enter__(self) -> "ChunkLine[Made]":
         return self
 
     def __exit__(self, *_: object) -> None:

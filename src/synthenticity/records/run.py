@@ -19,11 +19,12 @@ import pyarrow.compute as pc
 
 from synthenticity.config import SETTINGS, Config
 from synthenticity.config_file import write_config
+from synthenticity.distributed.cluster import Cluster
 from synthenticity.durable import flush, write_whole
 from synthenticity.errors import ConfigError, CorpusError, MissingExtraError
 from synthenticity.evaluation.alarms import ArtefactAlarm, Passage, artefact_alarm
 from synthenticity.records.card import records_card
-from synthenticity.records.chunks import Chunk, ChunkLine, MadePart, chunks
+from synthenticity.records.chunks import Chunk, ChunkLine, MadePart, chunks, fillers
 from synthenticity.records.dataset_folder import SPLITS, write_splits
 from synthenticity.records.output import (
     Part,
@@ -85,6 +86,7 @@ def fill_corpus(
     copies: int = 1,
     batch_size: int = 64,
     workers: int = 1,
+    cluster: Cluster | None = None,
     licence: str | None = None,
     on_progress: Callable[[FillProgress], None] = lambda progress: None,
 ) -> FillResult:
@@ -100,6 +102,8 @@ def fill_corpus(
         batch_size: windows of a model call.
         workers: processes. With more than one, a script makes this call under
             `if __name__ == "__main__"`.
+        cluster: on which chunks are filled instead; every node must see the models under the same
+            names.
         licence: of the texts, for the card.
         on_progress: called after each chunk.
 
@@ -138,7 +142,8 @@ def fill_corpus(
 
     with output.owned():
         try:
-            line = ChunkLine(filler, config, copies, workers)
+            makers = fillers(filler, config, copies, workers=workers, cluster=cluster)
+            line = ChunkLine(makers, 2 * (workers if cluster is None else cluster.most))
             count = _fill_chunks(line, chunks(source, copies), output, report)
         finally:
             output.clear_if_empty()
@@ -157,7 +162,10 @@ def check_settings_of_fill(config: Config) -> None:
 
 
 def _fill_chunks(
-    line: ChunkLine, found: Iterable[Chunk], output: RecordOutput, report: Callable[..., None]
+    line: ChunkLine[MadePart],
+    found: Iterable[Chunk],
+    output: RecordOutput,
+    report: Callable[..., None],
 ) -> int:
     """Fill the chunks that are not there yet, and return how many there are."""
 

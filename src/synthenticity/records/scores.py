@@ -16,12 +16,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from synthenticity.distributed.cluster import Cluster
 from synthenticity.durable import flush, write_whole
 from synthenticity.errors import ConfigError, CorpusError
-from synthenticity.records.chunks import Chunk, chunks
+from synthenticity.records.chunks import Chunk, ChunkLine, Makers, PoolLine, chunks
 from synthenticity.records.output import (
     Part,
-    RecordKind,
     RecordOutput,
     encode_part,
     partial_of,
@@ -29,13 +29,14 @@ from synthenticity.records.output import (
     rejected_beside,
     write_tables,
 )
-from synthenticity.records.pages import GALLERY, gallery, page_name, write_page
-from synthenticity.records.score_table import WITH_TOKENS, check_form, figures_of, row_of
+from synthenticity.records.pages import GALLERY, gallery, page_name, score_page
+from synthenticity.records.score_table import PLAIN, WITH_TOKENS, check_form, figures_of, row_of
 from synthenticity.scoring.calibration import CALIBRATION_FILE, weights_fingerprint
 from synthenticity.scoring.scorer import Scorer
 from synthenticity.seeding import digest
 from synthenticity.text.files import STANDARD_INPUT
 from synthenticity.text.reading import HUB, CorpusSource, Rejected, read_documents
+from synthenticity.workers import settle_libraries
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ def score_corpus(
     batch_size: int | None = None,
     min_tokens: int | None = None,
     pages: Path | None = None,
+    cluster: Cluster | None = None,
     on_progress: Callable[[ScoreProgress], None] = lambda progress: None,
 ) -> ScoreResult:
     """Score every document of a corpus and write a row for each to `out`, in its order.
@@ -107,6 +109,8 @@ def score_corpus(
         batch_size: full windows of a model call.
         min_tokens: of fewer the scorer abstains, see `Scorer`.
         pages: a folder to be, of a heat map for each document and a gallery.
+        cluster: on which chunks are scored instead; every node must see the scorer under the same
+            name.
         on_progress: called after each chunk.
 
     Raises:
@@ -117,31 +121,57 @@ def score_corpus(
     """
     kind = check_form(Path(out), tokens=tokens)
     check_pages(pages, Path(out))
-    scorer = Scorer.from_pretrained(run, device=device, dtype=dtype, min_tokens=min_tokens)
+    asked = _Asked(str(run), device, dtype, min_tokens, batch_size, tokens, pages is not None)
+    scorer = asked.scorer()
     everything = _characters(source)
     made_with = {
         "weights": weights_fingerprint(Path(run)),
         "calibration": _calibration_digest(Path(run)),
+        "device": scorer.model.device.type,
         "dtype": dtype,
         "min_tokens": scorer.min_tokens,
         "tokens": tokens,
         **{f"corpus {name}": value for name, value in asdict(source).items()},
     }
     output = RecordOutput(out, made_with, kind)
-    line = _Line(scorer, kind, batch_size, pages)
     progress = _Counting(everything, on_progress)
     with output.owned():
         try:
-            count = 0
-            for chunk in chunks(source):
-                count += 1
-                resumed = output.find(chunk.number, chunk.digest) is not None
-                if not resumed:
-                    output.put(chunk.number, line.scored(chunk, progress.documents))
-                progress.add(chunk, resumed=resumed)
+            line = ChunkLine(*_scorers(asked, scorer, cluster))
+            count = _score_chunks(line, chunks(source), output, pages, progress)
         finally:
             output.clear_if_empty()
         return _finish(output, count, source, pages, progress.now)
+
+
+def _score_chunks(
+    line: ChunkLine["ScoredChunk"],
+    found: Iterable[Chunk],
+    output: RecordOutput,
+    pages: Path | None,
+    progress: "_Counting",
+) -> int:
+    """Score the chunks that are not there yet, and return how many there are."""
+
+    def keep(chunk: Chunk, made: ScoredChunk) -> None:
+        for number, page in enumerate(made.pages, chunk.first):
+            assert pages is not None
+            write_whole(pages / page_name(number), page)
+        output.put(chunk.number, made.content)
+        progress.add(chunk, resumed=False)
+
+    count = 0
+    with line:
+        for chunk in found:
+            count += 1
+            if output.find(chunk.number, chunk.digest) is not None:
+                progress.add(chunk, resumed=True)
+                continue
+            for ready, made in line.add(chunk):
+                keep(ready, made)
+        for ready, made in line.rest():
+            keep(ready, made)
+    return count
 
 
 def _characters(source: CorpusSource) -> int | None:
@@ -162,34 +192,76 @@ def _calibration_digest(run: Path) -> str | None:
     return digest(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
-class _Line:
-    """Makes the part of a chunk."""
+@dataclass(frozen=True)
+class _Asked:
+    """What is asked of whoever scores chunks."""
 
-    def __init__(
-        self,
-        scorer: Scorer,
-        kind: RecordKind,
-        batch_size: int | None,
-        pages: Path | None,
-    ) -> None:
-        self.scorer, self.kind, self.batch_size = scorer, kind, batch_size
-        self.pages = pages
+    run: str
+    device: str
+    dtype: str
+    min_tokens: int | None
+    batch_size: int | None
+    tokens: bool
+    pages: bool
 
-    def scored(self, chunk: Chunk, first: int) -> bytes:
-        """Return the bytes of a part, whose pages are written; `first` is the number of its first
-        document in the corpus.
-        """
-        texts = [document.text for document in chunk.documents]
-        scores = self.scorer.score(texts, batch_size=self.batch_size)
-        pairs = list(zip(chunk.documents, scores, strict=True))
-        if self.pages is not None:
-            for number, (document, score) in enumerate(pairs, first):
-                write_page(self.pages / page_name(number), document.id, score)
-        rows = [
-            row_of(document.id, score, tokens=self.kind is WITH_TOKENS) for document, score in pairs
-        ]
-        table = pa.Table.from_pylist(rows, schema=self.kind.schema)
-        return encode_part(Part(table, chunk.rejected, chunk.digest))
+    def scorer(self) -> Scorer:
+        return Scorer.from_pretrained(
+            self.run, device=self.device, dtype=self.dtype, min_tokens=self.min_tokens
+        )
+
+
+@dataclass(frozen=True)
+class ScoredChunk:
+    """The bytes of a part, and the pages of its documents, if pages are asked for."""
+
+    content: bytes
+    pages: tuple[str, ...]
+
+
+def _score_chunk(scorer: Scorer, asked: _Asked, chunk: Chunk) -> ScoredChunk:
+    texts = [document.text for document in chunk.documents]
+    scores = scorer.score(texts, batch_size=asked.batch_size)
+    pairs = list(zip([document.id for document in chunk.documents], scores, strict=True))
+    rows = [row_of(name, score, tokens=asked.tokens) for name, score in pairs]
+    schema = (WITH_TOKENS if asked.tokens else PLAIN).schema
+    part = Part(pa.Table.from_pylist(rows, schema=schema), chunk.rejected, chunk.digest)
+    pages = tuple(score_page(name, score) for name, score in pairs) if asked.pages else ()
+    return ScoredChunk(encode_part(part), pages)
+
+
+def _scorers(
+    asked: _Asked, scorer: Scorer, cluster: Cluster | None
+) -> tuple[Makers[ScoredChunk], int]:
+    """Return who scores chunks, this process or a cluster, and how many may wait for it."""
+    if cluster is None:
+        return _Here(asked, scorer), 0
+    from synthenticity.distributed.ray_workers import RayWorkers
+
+    own = (asked, max(1, int(cluster.cpus)))
+    return PoolLine(RayWorkers(_chunk_scorer, own, cluster)), 2 * cluster.most
+
+
+class _Here:
+    """Scores a chunk when it is taken."""
+
+    def __init__(self, asked: _Asked, scorer: Scorer) -> None:
+        self.asked, self.scorer = asked, scorer
+
+    def give(self, chunk: Chunk) -> None:
+        pass
+
+    def take(self, chunk: Chunk) -> ScoredChunk:
+        return _score_chunk(self.scorer, self.asked, chunk)
+
+    def end(self) -> None:
+        pass
+
+
+def _chunk_scorer(asked: _Asked, threads: int) -> Callable[[Chunk], ScoredChunk]:
+    """Load the scorer in a worker."""
+    settle_libraries(threads)
+    scorer = asked.scorer()
+    return lambda chunk: _score_chunk(scorer, asked, chunk)
 
 
 class _Counting:
@@ -200,10 +272,6 @@ class _Counting:
     ) -> None:
         self.now = ScoreProgress(all_characters=everything)
         self._tell, self._start = on_progress, time.monotonic()
-
-    @property
-    def documents(self) -> int:
-        return self.now.documents
 
     def add(self, chunk: Chunk, *, resumed: bool) -> None:
         """Count a chunk."""

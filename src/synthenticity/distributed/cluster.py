@@ -1,0 +1,187 @@
+"""A Ray cluster: how it is reached, and whether it can hold what is asked of it.
+
+Ray waits for ever for a place that no node has. So what a worker needs is compared with the nodes
+before anything is started. Starting a cluster of one's own takes some seconds (docs/scaling.md).
+"""
+
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from synthenticity.errors import ConfigError, MissingExtraError, QueueError
+
+KNOCK_SECONDS = 5.0
+LOCAL = "local"
+"""The address that starts a cluster on this machine, for this run."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Which cluster is used, and how.
+
+    Attributes:
+        address: `host:port` of a running cluster, `ray://host:port` by its client server, `auto`
+            for the one of this machine, or `local` for one that is started and ended here.
+        least: so many workers are started at once.
+        most: so many there are while there is work for them.
+        cpus: of each worker.
+        gpus: of each worker; a part of one may be enough.
+
+    Raises:
+        ConfigError: a number does not fit.
+
+    """
+
+    address: str = LOCAL
+    least: int = 1
+    most: int = 2
+    cpus: float = 1.0
+    gpus: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.least <= self.most:
+            raise ConfigError(
+                f"--ray_workers: {self.least} to {self.most} are no numbers of workers. Give 4, "
+                "or a range: 2:16."
+            )
+        if self.cpus < 0 or self.gpus < 0 or not self.cpus + self.gpus:
+            raise ConfigError(
+                f"--worker_cpus, --worker_gpus: {self.cpus:g} and {self.gpus:g} leave a worker "
+                "nothing to compute on."
+            )
+
+    @property
+    def demand(self) -> dict[str, float]:
+        """What a worker takes of a node, in Ray's words."""
+        return {"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus else {})
+
+
+def import_ray() -> Any:
+    """Return Ray.
+
+    Raises:
+        MissingExtraError: it is not installed.
+
+    """
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # keep CUDA_VISIBLE_DEVICES
+    try:
+        import ray
+    except ImportError:
+        raise MissingExtraError("A Ray cluster", "ray") from None
+    return ray
+
+
+@contextmanager
+def connected(cluster: Cluster) -> Iterator[Any]:
+    """Within, this process is connected to the cluster, as it is with it already; yields Ray.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+        QueueError: there is no cluster at the address.
+        ConfigError: no node can hold a worker, or all nodes together not the least number.
+
+    """
+    ray = import_ray()
+    ours = not ray.is_initialized()
+    if ours:
+        _knock(cluster.address)
+        address = None if cluster.address == LOCAL else cluster.address
+        try:
+            with _signals_kept():
+                ray.init(
+                    address=address,
+                    include_dashboard=None if address else False,
+                    logging_level=logging.ERROR,
+                    log_to_driver=False,
+                )
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise _not_reached(cluster.address, error) from None
+    try:
+        check_nodes(ray.nodes(), cluster)
+        yield ray
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Refuse an address at which nobody listens: Ray would try again for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon:
+        return
+    try:
+        socket.create_connection((host, int(port)), KNOCK_SECONDS).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise _not_reached(address, error) from None
+
+
+def _not_reached(address: str, error: Exception) -> QueueError:
+    said = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return QueueError(
+        f"--ray: {address} is not reached ({said}). Start a cluster (ray start --head), or leave "
+        "out the address."
+    )
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Within, Ray may set its own answer to SIGTERM; afterwards, ours is back."""
+    ours = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, before)
+
+
+def check_nodes(nodes: Sequence[Mapping[str, Any]], cluster: Cluster) -> None:
+    """Refuse what the living nodes cannot hold, which would be waited for without a word.
+
+    Raises:
+        ConfigError: says what a worker asks for and what there is.
+
+    """
+    living = [node["Resources"] for node in nodes if node["Alive"]]
+    places = [_places(resources, cluster.demand) for resources in living]
+    if sum(places) >= cluster.least:
+        return
+    asked = words_of(cluster.demand)
+    there = "; ".join(words_of(resources) for resources in living) or "no node"
+    if not sum(places):
+        raise ConfigError(
+            f"--ray: a worker asks for {asked}, and no node has as much ({there}). Ask for less "
+            "(--worker_cpus, --worker_gpus), or add a node."
+        )
+    raise ConfigError(
+        f"--ray: {cluster.least} workers of {asked} each do not fit: there is room for "
+        f"{sum(places)} ({there}). Ask for fewer (--ray_workers) or smaller ones."
+    )
+
+
+def _places(resources: Mapping[str, float], demand: Mapping[str, float]) -> int:
+    """Return how many workers a node has room for.
+
+    >>> _places({"CPU": 4, "GPU": 1}, {"CPU": 1, "GPU": 0.5}), _places({"CPU": 4}, {"GPU": 1})
+    (2, 0)
+    """
+    return min(
+        (int(resources.get(name, 0) / amount + 1e-9) for name, amount in demand.items() if amount),
+        default=0,
+    )
+
+
+def words_of(resources: Mapping[str, float]) -> str:
+    """Return amounts as a person reads them.
+
+    >>> words_of({"CPU": 2.0, "GPU": 0.5, "memory": 1e9})
+    '2 CPU, 0.5 GPU'
+    """
+    named = [(name, resources[name]) for name in ("CPU", "GPU") if resources.get(name)]
+    return ", ".join(f"{amount:g} {name}" for name, amount in named) or "0 CPU"

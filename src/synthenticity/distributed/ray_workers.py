@@ -1,0 +1,212 @@
+"""Workers on the nodes of a Ray cluster: tasks are handed out here, and made where there is room.
+
+Ray Core's actors, not Ray Data: a task is a number whose content does not depend on who makes it,
+one owner commits, and the order of commits is the owner's; a pipeline would put an order, a queue
+and a CPU of its own between them. Whatever dies (an actor, a node), its task goes to the front of
+the line, and the owner, if it dies, begins behind what it has committed.
+"""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Generic, Self, TypeVar
+
+from synthenticity.distributed.cluster import Cluster, connected, words_of
+from synthenticity.errors import QueueError
+from synthenticity.workers import DEATHS, Order, portable
+
+logger = logging.getLogger(__name__)
+
+Task = TypeVar("Task")
+Made = TypeVar("Made")
+
+SILENCE_SECONDS = 30.0
+"""So long nobody has room for a worker before this is said."""
+IDLE_SECONDS = 30.0
+"""A worker beyond the least number ends when it has had nothing to do for so long."""
+
+
+class RayWorkers(Generic[Task, Made]):
+    """Some actors and the line before them; see `synthenticity.workers.Workers`.
+
+    There are `cluster.least` of them from the beginning, and up to `cluster.most` while tasks wait:
+    those that no node has room for wait for one, as a cluster that grows gives it.
+
+    Args:
+        build: called once in each worker when its first task comes; returns what makes a task. It
+            and all that is sent must be importable on the nodes.
+        arguments: of `build`.
+        cluster: where, and how many.
+
+    """
+
+    def __init__(
+        self,
+        build: Callable[..., Callable[[Task], Made]],
+        arguments: tuple[Any, ...],
+        cluster: Cluster,
+    ) -> None:
+        self._connection = connected(cluster)
+        self._ray = self._connection.__enter__()
+        self._cluster = cluster
+        self._maker = self._ray.remote(_Maker).options(
+            num_cpus=cluster.cpus, num_gpus=cluster.gpus, max_restarts=0
+        )
+        self._work = (build, arguments)
+        self._line: deque[Order[Task]] = deque()
+        self._busy: dict[Any, tuple[Any, Order[Task]]] = {}
+        self._starting: dict[Any, Any] = {}
+        self._idle: dict[Any, float] = {}
+        self._failed, self._waiting_since = 0, time.monotonic()
+        self._grow()
+
+    def _grow(self) -> None:
+        """Start workers, as many as there should be for what is in line; a node may take its time
+        to have room for one, which is given nothing to do before.
+        """
+        tasks = len(self._line) + len(self._busy)
+        wanted = min(self._cluster.most, max(self._cluster.least, tasks))
+        there = len(self._idle) + len(self._busy) + len(self._starting)
+        for _ in range(wanted - there):
+            worker = self._maker.remote(*self._work)
+            self._starting[worker.begin.remote()] = worker
+
+    def __len__(self) -> int:
+        """Return how many tasks were given and not handed back."""
+        return len(self._line) + len(self._busy)
+
+    def give(self, task: Task, name: str) -> None:
+        """Put a task in the line; messages call it by the name."""
+        self._line.append(Order(task, name))
+        self._hand_out()
+
+    def wait(self, seconds: float | None = None) -> list[tuple[Task, Made]]:
+        """Return tasks and what was made of them; wait for the first, at most so many seconds.
+
+        Raises:
+            QueueError: `DEATHS` workers in a row died over a task.
+            Exception: whatever a task raised in its worker.
+
+        """
+        done = []
+        watched = [*self._busy, *self._starting]
+        if watched:
+            ready, _ = self._ray.wait(watched, num_returns=1, timeout=seconds)
+            for answer in ready:
+                if answer in self._starting:
+                    self._welcome(answer)
+                else:
+                    done += self._take(answer)
+        self._hand_out()
+        return done
+
+    def _welcome(self, answer: Any) -> None:
+        """Take a worker that has started, or note that it could not."""
+        worker = self._starting.pop(answer)
+        try:
+            self._ray.get(answer)
+        except self._ray.exceptions.RayError as died:
+            self._failed += 1
+            if self._failed == DEATHS:
+                raise QueueError(
+                    f"--ray: {DEATHS} workers in a row could not be started, the last so: "
+                    f"{_first_line(died)} Is synthenticity installed on all nodes?"
+                ) from None
+            return
+        self._failed = 0
+        self._idle[worker] = time.monotonic()
+
+    def _hand_out(self) -> None:
+        self._grow()
+        while self._line and self._idle:
+            worker, _ = self._idle.popitem()
+            order = self._line.popleft()
+            self._busy[worker.make.remote(order.task)] = worker, order
+        self._let_go()
+        self._say_if_nobody_works()
+
+    def _say_if_nobody_works(self) -> None:
+        if self._busy or not self._line:
+            self._waiting_since = time.monotonic()
+        elif time.monotonic() - self._waiting_since > SILENCE_SECONDS:
+            logger.warning(
+                "Waiting for a node of the cluster that has room for a worker of %s.",
+                words_of(self._cluster.demand),
+            )
+            self._waiting_since = time.monotonic()
+
+    def _let_go(self) -> None:
+        """End workers that have long had nothing to do, but not the least number."""
+        now = time.monotonic()
+        for worker, since in list(self._idle.items()):
+            beyond = len(self._idle) + len(self._busy) > self._cluster.least
+            if beyond and now - since > IDLE_SECONDS:
+                del self._idle[worker]
+                self._ray.kill(worker)
+
+    def _take(self, answer: Any) -> list[tuple[Task, Made]]:
+        """Return what a worker has made; nothing if it died."""
+        worker, order = self._busy.pop(answer)
+        try:
+            made, error = self._ray.get(answer)
+        except self._ray.exceptions.RayError as died:
+            self._replace(order, died)
+            return []
+        self._idle[worker] = time.monotonic()
+        if error is not None:
+            raise error
+        return [(order.task, made)]
+
+    def _replace(self, order: Order[Task], died: Exception) -> None:
+        """Put the task of a dead worker in front; another takes its place when tasks are handed
+        out.
+        """
+        order.deaths += 1
+        if order.deaths == DEATHS:
+            raise QueueError(
+                f"{order.name}: {DEATHS} workers in a row died over it, the last so: "
+                f"{_first_line(died)} Run the same command again with larger or fewer workers; it "
+                "goes on from here."
+            ) from None
+        self._line.appendleft(order)
+
+    def end(self) -> None:
+        """End all workers at once, whatever they are at."""
+        busy = [worker for worker, _ in self._busy.values()]
+        for worker in [*self._idle, *busy, *self._starting.values()]:
+            with suppress(Exception):  # it, or the cluster, is gone
+                self._ray.kill(worker)
+        self._idle, self._busy, self._starting = {}, {}, {}
+        self._connection.__exit__(None, None, None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+
+def _first_line(error: Exception) -> str:
+    """Return what Ray says first, as a sentence."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".") + "."
+
+
+class _Maker:
+    """A worker: what an actor holds."""
+
+    def __init__(self, build: Callable[..., Callable[[Any], Any]], arguments: tuple[Any, ...]):
+        self._build, self._arguments = build, arguments
+        self._make: Callable[[Any], Any] | None = None
+
+    def begin(self) -> None:
+        """Answer, once this worker has a place."""
+
+    def make(self, task: Any) -> tuple[Any, Exception | None]:
+        """Return what is made of a task, or the error that it raised."""
+        try:
+            self._make = self._make or self._build(*self._arguments)
+            return self._make(task), None
+        except Exception as error:
+            return None, portable(error)
