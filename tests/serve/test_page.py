@@ -600,6 +600,20 @@ def test_a_text_of_two_thousand_words_is_shown_whole(visit: Visit, scorer: Score
     expect(visit["#token-mark i"]).to_be_in_viewport()
 
 
+@pytest.mark.parametrize("name", ["script", "style"])
+def test_no_script_and_no_style_acts_but_the_page_s_own(visit: Visit, name: str) -> None:
+    visit.open()
+    content = {"script": "document.title = 'taken'", "style": "body { visibility: hidden }"}[name]
+    visit.page.evaluate(
+        "([name, textContent]) => document.body.append(make(name, { textContent }))",
+        [name, content],
+    )
+    assert visit.page.title() == "Synthenticity"
+    expect(visit["body"]).to_have_css("visibility", "visible")
+    (complaint,) = visit.complaints
+    assert "Content Security Policy" in complaint
+
+
 def test_the_page_is_one_file_that_puts_no_text_in_as_markup() -> None:
     from importlib.resources import files
 
@@ -611,6 +625,9 @@ def test_the_page_is_one_file_that_puts_no_text_in_as_markup() -> None:
         "document.write",
         " src=",
         "@import",
+        "style=",
+        "cssText",
+        '"style"',
     ):
         assert word not in page
     assert page.count("http") == page.count("http://www.w3.org/2000/svg")

@@ -1,8 +1,11 @@
 """What is answered is what `Scorer` says, to the bit, whoever asks at the same time."""
 
+import base64
 import dataclasses
+import hashlib
 import json
 import math
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -163,7 +166,10 @@ def test_the_page_is_html_that_may_load_nothing(real: Served) -> None:
     assert policy["default-src"] == "'none'"
     assert policy["connect-src"] == "'self'"
     assert policy["img-src"] == "data:"
-    assert policy["script-src"] == policy["style-src"] == "'unsafe-inline'"
+    for name in ("script", "style"):
+        (own,) = re.findall(f"<{name}.*?>(.*?)</{name}>", answer.text, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(own.encode()).digest()).decode()
+        assert policy[f"{name}-src"] == f"'sha256-{digest}'"
     assert "src=" not in answer.text.replace('src="data:', "")
 
 
