@@ -50,6 +50,7 @@ class PageService:
     weights: str = "3f9a6d1c0b7e4852a1d0c3b2e5f60718"
     thresholds: dict[str, float] = field(default_factory=dict)
     human: list[float] = field(default_factory=list)
+    documents: int | None = None
     limits: dict[str, int] = field(default_factory=lambda: dict(LIMITS))
     key: str | None = None
     answer: Answer | None = None
@@ -70,6 +71,7 @@ class PageService:
             "calibrated": bool(self.thresholds),
             "thresholds": self.thresholds,
             "human": self.human,
+            "human_documents": len(self.human) if self.documents is None else self.documents,
             "limits": self.limits,
         }
 

@@ -324,6 +324,25 @@ def test_calibrated_thresholds_are_set_exactly_and_agree_with_the_services_verdi
     expect(visit["#model"]).to_contain_text("calibrated on 9 human documents")
 
 
+def test_of_many_human_documents_the_service_has_quantiles_and_the_page_their_number(
+    visit: Visit, calibrated: PageService
+) -> None:
+    calibrated.documents = 9000
+    visit.open().score(TEXT)
+    for threshold, (rate, lie) in {
+        0.0: ("100 %", "about 9,000 lie"),
+        0.3: ("33 %", "about 3,000 lie"),
+        1.0: ("0.011 %", "about 0 lie"),
+    }.items():
+        set_threshold(visit, threshold)
+        expect(visit["#rate"]).to_contain_text(f"False alarms: about {rate} of human texts.")
+        expect(visit["#rate"]).to_contain_text(
+            f"Of the 9,000 human documents of the calibration, {lie} above it"
+        )
+    expect(visit["#strip-words"]).to_have_text("the bars are 9,000 human documents")
+    expect(visit["#model"]).to_contain_text("calibrated on 9,000 human documents")
+
+
 def test_without_human_documents_only_what_the_thresholds_promise_is_said(
     visit: Visit, calibrated: PageService
 ) -> None:

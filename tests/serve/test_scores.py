@@ -95,6 +95,7 @@ def test_the_model_says_what_its_values_mean(scorer_path: Path, tmp_path: Path) 
         "calibrated": True,
         "thresholds": {"0.05": 0.25},
         "human": [0.1, 0.2, 0.3],
+        "human_documents": 3,
         "limits": {
             "max_texts": 3,
             "max_text_characters": limits.max_text_characters,
@@ -102,6 +103,27 @@ def test_the_model_says_what_its_values_mean(scorer_path: Path, tmp_path: Path) 
             "max_body_bytes": limits.max_body_bytes,
         },
     }
+
+
+def test_the_model_says_how_many_human_documents_its_quantiles_stand_for(
+    scorer_path: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(scorer_path, tmp_path / "mine"))
+    about = {"human": {"documents": 12_000}}
+    Calibration(weights_fingerprint(run), human=(0.1, 0.2), about=about).save(run)
+    assert load_served_model(run, device="cpu").about["human_documents"] == 12_000
+
+
+def test_it_abstains_of_fewer_tokens_than_it_is_told(scorer_path: Path) -> None:
+    def load() -> ServedModel:
+        return load_served_model(scorer_path, device="cpu", min_tokens=6)
+
+    with served(load=load) as it:
+        ready(it.service)
+        assert it.client.get("/v1/model").json()["min_tokens"] == 6
+        short, long = it.ask("the k", "the ki").json()["results"]
+    assert short["abstained"] == "too short: 5 tokens, of fewer than 6 nothing is known"
+    assert long["abstained"] is None
 
 
 def test_requests_that_wait_together_are_scored_together() -> None:

@@ -112,7 +112,12 @@ class ModelAnswer(Answer):
         dict[str, float], Field(description="Uncalibrated values, by rate of false alarms.")
     ]
     human: Annotated[
-        list[float], Field(description="Uncalibrated values of human documents, growing.")
+        list[float],
+        Field(description="Uncalibrated values of human documents, growing; of many, quantiles."),
+    ]
+    human_documents: Annotated[
+        int,
+        Field(ge=0, description="Human documents of the calibration; `human` has at most 2,000."),
     ]
     limits: LimitsAnswer
 
