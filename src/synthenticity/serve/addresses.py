@@ -68,7 +68,9 @@ class Addresses:
             model = service.ready_model()
             job = service.admit(hand, asked)
         scores = await service.scores(job, request)
-        content = await service.written(model, scores, asked)
+        parts = scores_answer(model, scores, asked)
+        long = asked.tokens or asked.sentences
+        content = await service.written(job, request, parts, long=long)
         return HeldResponse(content, hand, service.limits.body_seconds)
 
     async def model(self, _request: Request) -> Response:
