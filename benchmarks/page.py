@@ -114,8 +114,8 @@ def main() -> None:
         about=f"{WORDS:,} words of Shakespeare, other ones each run, on the page of a server on "
         "the same machine: from the click until the frame after the heat map was painted, median, "
         "best and worst. Stretches are neighbouring tokens of one shade, each one node of the heat "
-        "map. The first run after the server's start, which warms both up, is beside them. The load "
-        "is the machine's average of running processes before the start: of others.",
+        "map. The first run after the server's start, which warms both up, is beside them. The "
+        "load is the machine's average of running processes before the start: of others.",
         rows=[row_of(options.scorer, options.runs)],
     )
 
