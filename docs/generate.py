@@ -38,6 +38,7 @@ SECTIONS = {
         "score",
         "long_document",
         "serve_load",
+        "page",
         "data_plane",
         "large_corpus",
         "waiting_threads",

@@ -11,16 +11,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib.resources import files
 from typing import Any
 
 from synthenticity.scoring.score import Score
 from synthenticity.scoring.scorer import Scorer
+from synthenticity.serve.page import load_page, page_policy
 
-POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
-    "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'"
-)
+PAGE = load_page()
+POLICY = page_policy(PAGE)
 LIMITS = {
     "max_texts": 8,
     "max_text_characters": 20_000,
@@ -52,6 +50,7 @@ class PageService:
     weights: str = "3f9a6d1c0b7e4852a1d0c3b2e5f60718"
     thresholds: dict[str, float] = field(default_factory=dict)
     human: list[float] = field(default_factory=list)
+    documents: int | None = None
     limits: dict[str, int] = field(default_factory=lambda: dict(LIMITS))
     key: str | None = None
     answer: Answer | None = None
@@ -72,6 +71,7 @@ class PageService:
             "calibrated": bool(self.thresholds),
             "thresholds": self.thresholds,
             "human": self.human,
+            "human_documents": len(self.human) if self.documents is None else self.documents,
             "limits": self.limits,
         }
 
@@ -103,8 +103,7 @@ def serving(service: PageService) -> Iterator[PageService]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if self.path == "/":
-                page = files("synthenticity.serve").joinpath("page.html").read_bytes()
-                self.send(200, "text/html; charset=utf-8", page, {})
+                self.send(200, "text/html; charset=utf-8", PAGE, {})
             else:
                 self.send_answer(None)
 

@@ -31,6 +31,7 @@ FACTS = {
     "calibrated": False,
     "thresholds": {},
     "human": [],
+    "human_documents": 0,
 }
 
 

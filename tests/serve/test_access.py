@@ -10,6 +10,7 @@ from synthenticity import cli
 from synthenticity.errors import ConfigError
 from synthenticity.serve.application import Access
 from synthenticity.serve.key import KEY_VARIABLE, key_of
+from synthenticity.serve.model import ServedModel
 
 KEY = "correct-horse+battery/staple="
 
@@ -107,6 +108,23 @@ def test_a_server_that_cannot_be_as_asked_for_says_so_in_a_line(
     assert "is no origin" in complaint(capsys, "--cors", "https://a.example/", "--port", "0")
     monkeypatch.setenv(KEY_VARIABLE, "no good")
     assert KEY_VARIABLE in complaint(capsys, "--port", "0")
+
+
+def test_the_command_loads_the_scorer_as_it_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: dict[str, object] = {}
+
+    def load(run: Path, **how: object) -> ServedModel:
+        told.update(how, run=run)
+        raise ConfigError("was told enough")
+
+    monkeypatch.setattr("synthenticity.serve.model.load_served_model", load)
+    monkeypatch.setattr("synthenticity.cli.serving._log_as_json", lambda: None)
+    options = ["--port", "0", "--device", "cpu", "--dtype", "bfloat16", "--min_tokens", "5"]
+    assert cli.run(["serve", "mine", *options]) == cli.USER_ERROR
+    assert told == {"run": Path("mine"), "device": "cpu", "dtype": "bfloat16", "min_tokens": 5}
+    assert "was told enough" in capsys.readouterr().err
 
 
 def test_a_missing_extra_is_named(

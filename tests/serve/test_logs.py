@@ -1,5 +1,6 @@
 """Logs are JSON lines that name each request and never hold what was sent, whatever fails."""
 
+import asyncio
 import json
 import logging
 from collections.abc import Iterator
@@ -7,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 from serving import SCORE, GatedScorer, ready, served, until
 
-from synthenticity.serve.watching import JsonLines
+from synthenticity.serve.counters import Counters
+from synthenticity.serve.watching import JsonLines, note_refused
 
 SECRET = "xyzzy-plugh"
 
@@ -91,12 +93,13 @@ def test_no_log_and_no_count_holds_what_was_sent(
             send(SCORE, content=f'{{"texts": {SECRET}').status_code,
             send(SCORE, json={"texts": [{"a": SECRET}]}).status_code,
             send(f"/{SECRET}?text={SECRET}", json={"texts": [SECRET]}).status_code,
+            it.client.request(SECRET, SCORE).status_code,
         ]
 
         def broken(*_arguments: object) -> bytes:
             raise ValueError(SECRET)
 
-        monkeypatch.setattr("synthenticity.serve.service.scores_answer", broken)
+        monkeypatch.setattr("synthenticity.serve.addresses.scores_answer", broken)
         failed = it.ask("x")
         assert failed.headers["Content-Type"] == "application/problem+json"
         statuses.append(failed.status_code)
@@ -104,9 +107,30 @@ def test_no_log_and_no_count_holds_what_was_sent(
         assert it.ask("x").status_code == 200
         counts = it.client.get("/metrics").text
         lines.of(it.client.get("/healthz").headers["X-Request-ID"])
-    assert statuses == [500, 200, 422, 415, 422, 404, 500]
+    assert statuses == [500, 200, 422, 415, 422, 404, 405, 500]
+    assert sum('"method": "OTHER"' in line for line in lines.lines) == 1
     failures = [json.loads(line) for line in lines.lines if '"error"' in line]
     assert [each["error"] for each in failures] == ["RuntimeError", "ValueError"]
     assert all(any("serving.py" in at or "test_logs.py" in at for at in f["at"]) for f in failures)
     said = "".join([*lines.lines, counts, *capfd.readouterr(), failed.text])
     assert SECRET not in said
+
+
+def test_what_another_library_logs_is_said_to_be_there_and_not_repeated(lines: Lines) -> None:
+    loop = asyncio.new_event_loop()
+    loop.create_future().set_exception(ValueError(SECRET))  # forgotten: asyncio complains
+    loop.close()
+    logging.getLogger("uvicorn.error").warning("%s", SECRET)
+    forgotten, warned = [json.loads(line) for line in lines.lines]
+    assert (forgotten["logger"], forgotten["error"]) == ("asyncio", "ValueError")
+    assert (warned["logger"], warned["level"]) == ("uvicorn.error", "warning")
+    assert warned["at"] == [f"{__file__}:{warned['at'][0].split(':')[-1]}"]
+    assert SECRET not in "".join(lines.lines)
+
+
+def test_a_connection_that_is_refused_has_its_line(lines: Lines) -> None:
+    counters = Counters()
+    request = note_refused(counters)
+    line = lines.of(request)
+    assert line["status"] == 503 and "connection was refused" in str(line["message"])
+    assert b'requests_total{path="other",status="503"} 1.0' in counters.text()

@@ -324,6 +324,25 @@ def test_calibrated_thresholds_are_set_exactly_and_agree_with_the_services_verdi
     expect(visit["#model"]).to_contain_text("calibrated on 9 human documents")
 
 
+def test_of_many_human_documents_the_service_has_quantiles_and_the_page_their_number(
+    visit: Visit, calibrated: PageService
+) -> None:
+    calibrated.documents = 9000
+    visit.open().score(TEXT)
+    for threshold, (rate, lie) in {
+        0.0: ("100 %", "about 9,000 lie"),
+        0.3: ("33 %", "about 3,000 lie"),
+        1.0: ("0.011 %", "about 0 lie"),
+    }.items():
+        set_threshold(visit, threshold)
+        expect(visit["#rate"]).to_contain_text(f"False alarms: about {rate} of human texts.")
+        expect(visit["#rate"]).to_contain_text(
+            f"Of the 9,000 human documents of the calibration, {lie} above it"
+        )
+    expect(visit["#strip-words"]).to_have_text("the bars are 9,000 human documents")
+    expect(visit["#model"]).to_contain_text("calibrated on 9,000 human documents")
+
+
 def test_without_human_documents_only_what_the_thresholds_promise_is_said(
     visit: Visit, calibrated: PageService
 ) -> None:
@@ -600,6 +619,20 @@ def test_a_text_of_two_thousand_words_is_shown_whole(visit: Visit, scorer: Score
     expect(visit["#token-mark i"]).to_be_in_viewport()
 
 
+@pytest.mark.parametrize("name", ["script", "style"])
+def test_no_script_and_no_style_acts_but_the_page_s_own(visit: Visit, name: str) -> None:
+    visit.open()
+    content = {"script": "document.title = 'taken'", "style": "body { visibility: hidden }"}[name]
+    visit.page.evaluate(
+        "([name, textContent]) => document.body.append(make(name, { textContent }))",
+        [name, content],
+    )
+    assert visit.page.title() == "Synthenticity"
+    expect(visit["body"]).to_have_css("visibility", "visible")
+    (complaint,) = visit.complaints
+    assert "Content Security Policy" in complaint
+
+
 def test_the_page_is_one_file_that_puts_no_text_in_as_markup() -> None:
     from importlib.resources import files
 
@@ -611,6 +644,9 @@ def test_the_page_is_one_file_that_puts_no_text_in_as_markup() -> None:
         "document.write",
         " src=",
         "@import",
+        "style=",
+        "cssText",
+        '"style"',
     ):
         assert word not in page
     assert page.count("http") == page.count("http://www.w3.org/2000/svg")

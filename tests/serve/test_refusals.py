@@ -1,6 +1,7 @@
 """What a client may not do is refused with a problem that says what to do, and costs little."""
 
 import json
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -260,7 +261,10 @@ def test_no_more_connections_are_open_than_may_be() -> None:
         with connection(it), connection(it) as line:
             said = heard(line)
         assert said.startswith(b"HTTP/1.1 503 ") and b"problem+json" in said
+        assert re.search(rb"\r\nX-Request-ID: [0-9a-f]{32}\r\n", said)
         until(lambda: httpx.get(f"{it.url}healthz").status_code == 200)
+        counts = it.client.get("/metrics").text
+    assert 'synthenticity_requests_total{path="other",status="503"}' in counts
 
 
 def test_a_request_that_takes_too_long_is_504_and_what_is_left_of_it_is_skipped() -> None:
@@ -301,7 +305,7 @@ def test_a_client_that_does_not_take_its_answer_does_not_keep_it_in_hand() -> No
             class Huge:
                 offsets: tuple[()] = ()
 
-                def to_json(self, **_options: bool) -> dict[str, str]:
+                def facts(self) -> dict[str, str]:
                     return {"text": "x" * 2**26}
 
             super().score(texts)

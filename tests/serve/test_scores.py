@@ -1,8 +1,11 @@
 """What is answered is what `Scorer` says, to the bit, whoever asks at the same time."""
 
+import base64
 import dataclasses
+import hashlib
 import json
 import math
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,6 +95,7 @@ def test_the_model_says_what_its_values_mean(scorer_path: Path, tmp_path: Path) 
         "calibrated": True,
         "thresholds": {"0.05": 0.25},
         "human": [0.1, 0.2, 0.3],
+        "human_documents": 3,
         "limits": {
             "max_texts": 3,
             "max_text_characters": limits.max_text_characters,
@@ -99,6 +103,27 @@ def test_the_model_says_what_its_values_mean(scorer_path: Path, tmp_path: Path) 
             "max_body_bytes": limits.max_body_bytes,
         },
     }
+
+
+def test_the_model_says_how_many_human_documents_its_quantiles_stand_for(
+    scorer_path: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(scorer_path, tmp_path / "mine"))
+    about = {"human": {"documents": 12_000}}
+    Calibration(weights_fingerprint(run), human=(0.1, 0.2), about=about).save(run)
+    assert load_served_model(run, device="cpu").about["human_documents"] == 12_000
+
+
+def test_it_abstains_of_fewer_tokens_than_it_is_told(scorer_path: Path) -> None:
+    def load() -> ServedModel:
+        return load_served_model(scorer_path, device="cpu", min_tokens=6)
+
+    with served(load=load) as it:
+        ready(it.service)
+        assert it.client.get("/v1/model").json()["min_tokens"] == 6
+        short, long = it.ask("the k", "the ki").json()["results"]
+    assert short["abstained"] == "too short: 5 tokens, of fewer than 6 nothing is known"
+    assert long["abstained"] is None
 
 
 def test_requests_that_wait_together_are_scored_together() -> None:
@@ -163,7 +188,10 @@ def test_the_page_is_html_that_may_load_nothing(real: Served) -> None:
     assert policy["default-src"] == "'none'"
     assert policy["connect-src"] == "'self'"
     assert policy["img-src"] == "data:"
-    assert policy["script-src"] == policy["style-src"] == "'unsafe-inline'"
+    for name in ("script", "style"):
+        (own,) = re.findall(f"<{name}.*?>(.*?)</{name}>", answer.text, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(own.encode()).digest()).decode()
+        assert policy[f"{name}-src"] == f"'sha256-{digest}'"
     assert "src=" not in answer.text.replace('src="data:', "")
 
 

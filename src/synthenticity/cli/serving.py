@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -44,6 +44,9 @@ def serve(
         Parameter(help="Arithmetic; auto is float32. bfloat16 is faster, and less exact."),
     ] = "auto",
     device: Annotated[str, Parameter(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    min_tokens: Annotated[
+        int | None, Parameter(help="Of fewer the scorer abstains. Default: an eighth of a window.")
+    ] = None,
     limits: Annotated[Limits, Parameter(name="*")] = DEFAULTS,
 ) -> int:
     """Score over HTTP: a JSON interface, a page to try it on, metrics. Logs go to standard error.
@@ -74,7 +77,8 @@ def serve(
         check_open(listener, access, allowed=allow_open)
         _log_as_json()
         with quiet_libraries():
-            service = Service(lambda: load_served_model(run, device=device, dtype=dtype), limits)
+            how: dict[str, Any] = {"device": device, "dtype": dtype, "min_tokens": min_tokens}
+            service = Service(lambda: load_served_model(run, **how), limits)
             where = address_of(listener)
             server = Server(
                 service, access, lambda: _say(f"Serving {run} at {where} (Ctrl-C stops)")

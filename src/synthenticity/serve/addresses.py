@@ -5,7 +5,6 @@ Bodies are read by us, not by FastAPI, which would hold whatever comes.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from importlib.resources import files
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -13,15 +12,19 @@ from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from synthenticity.serve.answers import ModelAnswer, Scores, StateAnswer, as_json, model_answer
+from synthenticity.serve.answers import (
+    ModelAnswer,
+    Scores,
+    StateAnswer,
+    as_json,
+    model_answer,
+    scores_answer,
+)
 from synthenticity.serve.described import SCORE_PROBLEMS, problems, request_body
+from synthenticity.serve.page import load_page, page_policy
 from synthenticity.serve.reading import read_request
 from synthenticity.serve.service import Hand, Service
 
-PAGE_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
-    "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PART = 2**16
 """Bytes of an answer that are given to a connection at once, and that it may hold."""
@@ -33,7 +36,8 @@ class Addresses:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._page = files("synthenticity.serve").joinpath("page.html").read_bytes()
+        self._page = load_page()
+        self._policy = page_policy(self._page)
 
     def add_to(self, api: FastAPI) -> None:
         """Add them to an application."""
@@ -64,7 +68,9 @@ class Addresses:
             model = service.ready_model()
             job = service.admit(hand, asked)
         scores = await service.scores(job, request)
-        content = await service.written(model, scores, asked)
+        parts = scores_answer(model, scores, asked)
+        long = asked.tokens or asked.sentences
+        content = await service.written(job, request, parts, long=long)
         return HeldResponse(content, hand, service.limits.body_seconds)
 
     async def model(self, _request: Request) -> Response:
@@ -88,7 +94,7 @@ class Addresses:
 
     async def page(self, _request: Request) -> Response:
         """Show a page on which to score a text."""
-        headers = {"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-cache"}
+        headers = {"Content-Security-Policy": self._policy, "Cache-Control": "no-cache"}
         return Response(self._page, headers=headers, media_type="text/html")
 
 

@@ -1,21 +1,25 @@
 """What the server answers: the fields of each answer, documented, and scores as JSON.
 
 A figure is written as Python writes a float, so it is read back to the same bits. What is no finite
-number (of a text without known tokens) is null.
+number (of a text without known tokens) is null. Scores are written in parts of at most 1,024
+stretches, because nothing else in the process runs while one part becomes JSON.
 """
 
 import json
 import math
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from synthenticity.scoring.score import Score
+from synthenticity.scoring.score import Score, Stretch
 from synthenticity.serve.limits import Limits
 from synthenticity.serve.model import ServedModel
 from synthenticity.serve.reading import Asked
 
 Share = Annotated[float, Field(ge=0, le=1)]
+STRETCHES_AT_ONCE = 1024
 
 
 class Answer(BaseModel):
@@ -31,8 +35,10 @@ class ModelName(Answer):
     weights: Annotated[str, Field(description="Fingerprint of its weights and settings.")]
 
 
-class Stretch(Answer):
+class StretchAnswer(Answer):
     """Characters `start` to `end` of a text."""
+
+    model_config = ConfigDict(title="Stretch")
 
     text: str
     start: int
@@ -43,7 +49,7 @@ class Stretch(Answer):
 
 
 Stretches = Annotated[
-    list[Stretch] | None,
+    list[StretchAnswer] | None,
     Field(description="Only if asked for; null of a scorer without a token head."),
 ]
 
@@ -112,7 +118,12 @@ class ModelAnswer(Answer):
         dict[str, float], Field(description="Uncalibrated values, by rate of false alarms.")
     ]
     human: Annotated[
-        list[float], Field(description="Uncalibrated values of human documents, growing.")
+        list[float],
+        Field(description="Uncalibrated values of human documents, growing; of many, quantiles."),
+    ]
+    human_documents: Annotated[
+        int,
+        Field(ge=0, description="Human documents of the calibration; `human` has at most 2,000."),
     ]
     limits: LimitsAnswer
 
@@ -132,9 +143,6 @@ class ProblemAnswer(Answer):
     detail: Annotated[str, Field(description="What is wrong, and what to do.")]
 
 
-ANSWERS = (Scores, ModelAnswer, StateAnswer, ProblemAnswer)
-
-
 def model_answer(model: ServedModel, limits: Limits) -> bytes:
     """Return what `/v1/model` says."""
     names = LimitsAnswer.model_fields
@@ -147,11 +155,33 @@ def model_answer(model: ServedModel, limits: Limits) -> bytes:
     return as_json(content)
 
 
-def scores_answer(model: ServedModel, scores: list[Score], asked: Asked) -> bytes:
-    """Return what `/v1/score` says."""
-    results = [each.to_json(tokens=asked.tokens, sentences=asked.sentences) for each in scores]
+def scores_answer(model: ServedModel, scores: list[Score], asked: Asked) -> Iterator[bytes]:
+    """Yield what `/v1/score` says, part by part."""
     name = {"name": model.name, "weights": model.weights}
-    return as_json({"model": name, "results": results})
+    yield b'{"model":' + as_json(name) + b',"results":['
+    for number, score in enumerate(scores):
+        yield (b"," if number else b"") + as_json(score.facts())[:-1]
+        if asked.tokens:
+            yield from _list("tokens", score.iter_tokens(), score)
+            yield from _list("spans", score.spans or (), score)
+        if asked.sentences:
+            yield from _list("sentences", score.sentences or (), score)
+        yield b"}"
+    yield b"]}"
+
+
+def _list(name: str, stretches: Iterable[Stretch], score: Score) -> Iterator[bytes]:
+    """Yield a field that is a list of stretches; null of a score without token head."""
+    yield f',"{name}":'.encode()
+    if score.token_logits is None:
+        yield b"null"
+        return
+    yield b"["
+    left, between = iter(stretches), b""
+    while some := [each.to_json() for each in islice(left, STRETCHES_AT_ONCE)]:
+        yield between + as_json(some)[1:-1]
+        between = b","
+    yield b"]"
 
 
 def as_json(content: Any) -> bytes:

@@ -19,7 +19,7 @@ ABOUT = """How much of a text a machine wrote, and which words.
 
 Every error is a problem (RFC 9457). Addresses that are not here are 404, other methods 405. Every
 answer bears `X-Request-ID`: the one of the request, if that had one of 1 to 64 letters, digits,
-dots, dashes and underscores.
+dots, dashes and underscores. Only what is no HTTP at all gets a plain 400, with neither.
 """
 
 

@@ -25,7 +25,8 @@ class Limits:
         max_characters_in_hand: Characters of all requests in hand. More get 429.
         max_connections: Open connections; more are closed with 503.
         body_seconds: A client must have sent its body in that time, and taken its answer.
-        answer_seconds: A request that was not scored in that time gets 504.
+        answer_seconds: A request that was not scored, and its answer written, in that time gets
+            504.
         grace_seconds: When told to stop, the server finishes what it has accepted, for so long.
         batch_texts: Texts scored at once, of all requests together; 1 scores one after the other.
         batch_characters: Characters scored at once; a longer text is scored alone.

@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from synthenticity.scoring.score import Score
+
+if TYPE_CHECKING:
+    from synthenticity.scoring.calibration import Calibration
 
 
 class TextScorer(Protocol):
@@ -34,12 +37,14 @@ class ServedModel:
     about: Mapping[str, Any] = field(default_factory=dict)
 
 
-def load_served_model(run: Path, *, device: str = "auto", dtype: str = "auto") -> ServedModel:
+def load_served_model(
+    run: Path, *, device: str = "auto", dtype: str = "auto", min_tokens: int | None = None
+) -> ServedModel:
     """Load the `--out_dir` of a scorer's run, as `Scorer.from_pretrained` does, and raises."""
     from synthenticity.scoring.calibration import weights_fingerprint
     from synthenticity.scoring.scorer import Scorer
 
-    scorer = Scorer.from_pretrained(run, device=device, dtype=dtype)
+    scorer = Scorer.from_pretrained(run, device=device, dtype=dtype, min_tokens=min_tokens)
     calibration = scorer.calibration
     about = {
         "head": scorer.model.config.head,
@@ -49,5 +54,12 @@ def load_served_model(run: Path, *, device: str = "auto", dtype: str = "auto") -
         "calibrated": calibration is not None,
         "thresholds": {} if calibration is None else dict(calibration.thresholds),
         "human": [] if calibration is None else list(calibration.human),
+        "human_documents": 0 if calibration is None else _human_documents(calibration),
     }
     return ServedModel(run.resolve().name, weights_fingerprint(run), scorer, about)
+
+
+def _human_documents(calibration: "Calibration") -> int:
+    """Return of how many documents a calibration keeps the values, or quantiles of them."""
+    kept = len(calibration.human)
+    return max(kept, int(calibration.about.get("human", {}).get("documents", kept)))

@@ -6,24 +6,33 @@ connection for others. Bodies and answers have their time elsewhere (`BodyReader
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from synthenticity.serve.problems import PROBLEM_TYPE, problem
+from synthenticity.serve.watching import REQUEST_ID
 
 HEADER_SECONDS = 10.0
 """A client must have sent the headers of a request so long after their first byte."""
 
 
-def patient_protocol(most_connections: int) -> type[H11Protocol]:
-    """Return the protocol of a server that takes on so many connections."""
+def patient_protocol(most_connections: int, note_refused: Callable[[], str]) -> type[H11Protocol]:
+    """Return the protocol of a server that takes on so many connections.
+
+    Args:
+        most_connections: more are refused.
+        note_refused: is called for each that is refused; gives the id that its answer bears.
+
+    """
 
     class Bounded(PatientProtocol):
         """The protocol of this server."""
 
         most = most_connections
+        note = staticmethod(note_refused)
 
     return Bounded
 
@@ -32,13 +41,14 @@ class PatientProtocol(H11Protocol):
     """HTTP/1.1 that hears at most `most` clients, and waits some seconds for their headers."""
 
     most = 0
+    note: Callable[[], str] = staticmethod(str)
     _header_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         """Begin, or refuse at once if there are too many connections."""
         super().connection_made(transport)
         if len(self.connections) > self.most:
-            transport.write(_refused_connection())
+            transport.write(_refused_connection(self.note()))
             transport.close()
         else:
             self._await_headers()
@@ -69,11 +79,11 @@ class PatientProtocol(H11Protocol):
         self.timeout_keep_alive_handler()
 
 
-def _refused_connection() -> bytes:
+def _refused_connection(request_id: str) -> bytes:
     content = json.dumps(problem(503, "There are too many connections. Try again.")).encode()
     head = (
         "HTTP/1.1 503 Service Unavailable\r\n"
         f"Content-Type: {PROBLEM_TYPE}\r\nContent-Length: {len(content)}\r\n"
-        "Retry-After: 5\r\nConnection: close\r\n\r\n"
+        f"{REQUEST_ID}: {request_id}\r\nRetry-After: 5\r\nConnection: close\r\n\r\n"
     )
     return head.encode() + content

@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -19,6 +20,7 @@ from synthenticity.serve.application import Access, build_application
 from synthenticity.serve.key import KEY_VARIABLE
 from synthenticity.serve.patience import patient_protocol
 from synthenticity.serve.service import Service
+from synthenticity.serve.watching import note_refused
 
 IDLE_SECONDS = 15
 """A connection without a request stays open so long."""
@@ -92,7 +94,9 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 build_application(service, access),
-                http=patient_protocol(service.limits.max_connections),
+                http=patient_protocol(
+                    service.limits.max_connections, partial(note_refused, service.counters)
+                ),
                 ws="none",
                 lifespan="off",
                 log_config=None,

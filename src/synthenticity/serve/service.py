@@ -7,15 +7,16 @@ server's one event loop.
 
 import asyncio
 import math
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import takewhile
 from typing import Any
 
 from starlette.requests import Request
 
 from synthenticity.scoring.score import Score
-from synthenticity.serve.answers import scores_answer
 from synthenticity.serve.batching import Job, WaitingRoom
 from synthenticity.serve.counters import Counters
 from synthenticity.serve.limits import Limits
@@ -152,31 +153,53 @@ class Service:
 
         """
         answer = asyncio.wrap_future(job.answer)
+        await self._in_time(answer, job, request)
+        return _scores_of(answer)
+
+    async def written(
+        self, job: Job, request: Request, parts: Iterable[bytes], *, long: bool
+    ) -> bytes:
+        """Return the parts of an answer as one; a long one is written beside the event loop.
+
+        Raises:
+            ProblemError: the job's time is up, or its client gone.
+
+        """
+        if not long:
+            return b"".join(parts)
+        over = threading.Event()
+        wanted = takewhile(lambda _: not over.is_set(), parts)
+        writing = asyncio.get_running_loop().run_in_executor(self._writer, b"".join, wanted)
+        try:
+            await self._in_time(writing, job, request)
+        finally:
+            over.set()
+        return writing.result()
+
+    async def _in_time(self, answer: asyncio.Future[Any], job: Job, request: Request) -> None:
+        """Wait until an answer is done; where it is given up, it is cancelled.
+
+        Raises:
+            ProblemError: the job's time is up, or its client gone.
+
+        """
         gone: asyncio.Future[Any] = asyncio.ensure_future(request.receive())
-        either: set[asyncio.Future[Any]] = {answer, gone}
         try:
             await asyncio.wait(
-                either,
+                {answer, gone},
                 timeout=max(0.0, job.deadline - time.monotonic()),
                 return_when=asyncio.FIRST_COMPLETED,
             )
             if answer.done():
-                return _scores_of(answer)
+                return
             if gone.done():
                 raise ProblemError(GONE, "The client left before its answer.")
             raise ProblemError(
-                504, f"Not scored within {self.limits.answer_seconds:g} s. Send less, or later."
+                504, f"Not answered within {self.limits.answer_seconds:g} s. Send less, or later."
             )
         finally:
             gone.cancel()
             answer.cancel()  # what is left of the job is skipped
-
-    async def written(self, model: ServedModel, scores: list[Score], asked: Asked) -> bytes:
-        """Return an answer as bytes; a long one is written beside the event loop."""
-        if not (asked.tokens or asked.sentences):
-            return scores_answer(model, scores, asked)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._writer, scores_answer, model, scores, asked)
 
     def drain(self) -> None:
         """Take no more work, and stop when what is in hand is done; now, if asked twice."""

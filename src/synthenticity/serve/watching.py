@@ -1,7 +1,8 @@
 """`Watch`: every request has an id, is counted, timed and logged; no log holds what was sent.
 
-Logs are JSON lines. An address that the server does not have is logged as `other`: it could be
-anything. Of an exception they hold its type and where it was raised, not its message.
+Logs are JSON lines. An address that the server does not have is logged as `other`, a method that is
+not HTTP's as `OTHER`: it could be anything. Of an exception they hold its type and where it was
+raised, not its message; of what another library logs, where, not what.
 """
 
 import asyncio
@@ -23,6 +24,7 @@ from synthenticity.serve.problems import GONE, ProblemError
 
 logger = logging.getLogger(__name__)
 REQUEST_ID = "X-Request-ID"
+METHODS = {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
 GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 SAFE_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 UNREAD_BYTES, UNREAD_SECONDS = 2**23, 2.0
@@ -38,8 +40,7 @@ class JsonLines(logging.Formatter):
         fields: dict[str, Any] = {
             "time": moment.isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
-            "message": record.getMessage().strip(),
-            **getattr(record, "fields", {}),
+            **_said_by(record),
         }
         if record.exc_info and record.exc_info[1] is not None:
             error = record.exc_info[1]
@@ -47,6 +48,23 @@ class JsonLines(logging.Formatter):
             fields["error"] = type(error).__name__
             fields["at"] = [f"{frame.filename}:{frame.lineno}" for frame in frames]
         return json.dumps(fields)
+
+
+def _said_by(record: logging.LogRecord) -> dict[str, Any]:
+    """Return what a record says; of one that is not ours only where it comes from."""
+    if record.name.split(".")[0] == "synthenticity":
+        return {"message": record.getMessage().strip(), **getattr(record, "fields", {})}
+    where = {"logger": record.name, "at": [f"{record.pathname}:{record.lineno}"]}
+    return {"message": "another library has logged something", **where}
+
+
+def note_refused(counters: Counters) -> str:
+    """Count and log a connection that is one too many; return the id of its answer."""
+    request_id = uuid.uuid4().hex
+    counters.requests.labels("other", "503").inc()
+    fields = {"request_id": request_id, "status": 503}
+    logger.info("a connection was refused: there are too many", extra={"fields": fields})
+    return request_id
 
 
 @dataclass
@@ -81,7 +99,7 @@ class Watch:
         self.counters.seconds.labels(path).observe(seconds)
         fields: dict[str, Any] = {
             **exchange.named,
-            "method": exchange.method,
+            "method": exchange.method if exchange.method in METHODS else "OTHER",
             "path": path,
             "status": status,
             "milliseconds": round(1000 * seconds, 1),
