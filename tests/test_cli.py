@@ -366,7 +366,11 @@ def test_options_of_a_table_are_refused_for_one_text(
 def test_a_folder_is_scored_into_a_table(
     scorer_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "Give --out OUT" in complaint(capsys, "score", scorer_path, tmp_path)
+    assert "is a folder. Give --out OUT" in complaint(capsys, "score", scorer_path, tmp_path)
+    table = write_text(tmp_path / "t.csv", "text\nthe king\n")
+    assert "is a table. Give --out OUT" in complaint(capsys, "score", scorer_path, table)
+    text, page = write_text(tmp_path / "t.txt", "the king"), tmp_path / "nowhere" / "page.html"
+    assert "has no folder" in complaint(capsys, "score", scorer_path, text, "--html", page)
 
 
 @pytest.mark.parametrize("bad", [(b"", "is empty"), (b"ab\xff", "offset 2 is not UTF-8")])

@@ -47,7 +47,7 @@ def test_a_file_becomes_records_and_a_summary(
     assert summary["filled_tokens"] == len(record["ranks"])
     assert record["original"] == TEXT
     assert 0.3 < record["synthenticity"] < 0.7
-    (rejected,) = (here / "out.rejected.jsonl").read_text(encoding="utf-8").splitlines()
+    (rejected,) = (here / "out.jsonl.rejected.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(rejected)["where"] == f"{corpus}:2"
 
 

@@ -57,7 +57,7 @@ def test_records_hold_the_truth_of_every_document(whole: Path, notes: Path) -> N
 
 
 def test_unusable_documents_are_listed_with_reasons(whole: Path) -> None:
-    listed = whole.with_name("out.rejected.jsonl").read_text(encoding="utf-8").splitlines()
+    listed = whole.with_name("out.parquet.rejected.jsonl").read_text(encoding="utf-8").splitlines()
     reasons = {row["id"]: row["reason"] for row in map(json.loads, listed)}
     assert set(reasons) == {"empty", "number", "none"}
     assert all(reasons.values())
@@ -70,7 +70,7 @@ def test_records_do_not_depend_on_batches_and_workers(
     out = tmp_path / "out.parquet"
     fill_corpus(config, out, batch_size=batch_size, workers=workers)
     assert out.read_bytes() == whole.read_bytes()
-    listed = [path.with_name("out.rejected.jsonl").read_bytes() for path in (out, whole)]
+    listed = [path.with_name("out.parquet.rejected.jsonl").read_bytes() for path in (out, whole)]
     assert listed[0] == listed[1]
 
 
@@ -320,9 +320,9 @@ def test_long_documents_make_smaller_chunks(
 def test_a_foreign_list_of_rejected_documents_is_not_replaced(
     config: Config, tmp_path: Path
 ) -> None:
-    mine = tmp_path / "out.rejected.jsonl"
+    mine = tmp_path / "out.parquet.rejected.jsonl"
     mine.write_text("mine", encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"out\.rejected\.jsonl exists"):
+    with pytest.raises(ConfigError, match=r"out\.parquet\.rejected\.jsonl exists"):
         fill_corpus(config, tmp_path / "out.parquet")
     assert mine.read_text(encoding="utf-8") == "mine"
 

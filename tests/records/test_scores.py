@@ -4,20 +4,23 @@ import csv
 import html
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from synthenticity.display import score_lines
+from synthenticity.display import score_lines, shade
 from synthenticity.errors import CompatibilityError, ConfigError, CorpusError
 from synthenticity.records import chunks
 from synthenticity.records.pages import score_page
 from synthenticity.records.scores import ScoreProgress, ScoreResult, score_corpus
+from synthenticity.scoring.calibration import Calibration, weights_fingerprint
 from synthenticity.scoring.score import Score
 from synthenticity.scoring.scorer import Scorer
 from synthenticity.terminal import ScoreView
@@ -86,31 +89,34 @@ def test_every_document_has_its_row_in_order_and_its_own_score(
 
 
 def test_bad_rows_are_listed_beside_with_reasons(whole: Path) -> None:
-    listed = whole.with_name("out.rejected.jsonl").read_text(encoding="utf-8").splitlines()
+    listed = whole.with_name("out.parquet.rejected.jsonl").read_text(encoding="utf-8").splitlines()
     reasons = {row["id"]: row["reason"] for row in map(json.loads, listed)}
     assert set(reasons) == {"empty", "number", "none"} and all(reasons.values())
 
 
 KILL = """
 import os, signal, sys
+from pathlib import Path
 from synthenticity.records import chunks
 from synthenticity.records.scores import score_corpus
 from synthenticity.text.reading import CorpusSource
 
-run, corpus, out, chunk, most = sys.argv[1:]
+run, corpus, out, chunk, most, *pages = sys.argv[1:]
 chunks.CHUNK = int(chunk)
 
 def kill(progress):
     if progress.new_documents >= int(most):
         os.kill(os.getpid(), signal.SIGKILL)
 
-score_corpus(run, CorpusSource(source=corpus, id_column="id"), out, device="cpu", on_progress=kill)
+pages = Path(pages[0]) if pages else None
+score_corpus(run, CorpusSource(source=corpus, id_column="id"), out, pages=pages, device="cpu",
+             on_progress=kill)
 """
 
 
-def killed(run: Path, corpus: Path, out: Path, chunk: int, most: int) -> int:
+def killed(run: Path, corpus: Path, out: Path, chunk: int, most: int, *pages: Path) -> int:
     """Score in a process that kills itself after so many documents; return its exit code."""
-    given = [str(run), str(corpus), str(out), str(chunk), str(most)]
+    given = [str(run), str(corpus), str(out), str(chunk), str(most), *map(str, pages)]
     return subprocess.run([sys.executable, "-c", KILL, *given], check=False).returncode
 
 
@@ -207,8 +213,85 @@ def test_pages_come_with_a_gallery_that_leads_to_them(
     for link, name in links[:20]:
         assert link == f"{numbers[name]:06d}.html"
         assert f"<h1>{name}</h1>" in (pages / link).read_text(encoding="utf-8")
-    with pytest.raises(ConfigError, match="exists and is not empty"):
+    with pytest.raises(ConfigError, match="pages exists"):
         score_corpus(scorer_path, source, tmp_path / "b.jsonl", pages=pages, device="cpu")
+
+
+def test_pages_survive_a_kill_and_are_there_whole_or_not_at_all(
+    scorer_path: Path, source: CorpusSource, letters: Path, tmp_path: Path
+) -> None:
+    out, pages = tmp_path / "out.csv", tmp_path / "pages"
+    assert killed(scorer_path, letters, out, 256, 200, pages) == -9
+    assert not pages.exists()
+    with pytest.raises(CompatibilityError, match=r"pages is .* there and None here"):
+        score_corpus(scorer_path, source, out, device="cpu")
+    result = score_corpus(scorer_path, source, out, device="cpu", pages=pages)
+    assert len(list(pages.iterdir())) == result.rows + 1
+    assert not (tmp_path / "out.csv.partial").exists()
+
+
+def test_a_folder_that_is_there_is_never_written_into(
+    scorer_path: Path, source: CorpusSource, letters: Path, tmp_path: Path
+) -> None:
+    out, mine = tmp_path / "out.csv", tmp_path / "mine"
+    mine.mkdir()
+    (mine / "index.html").write_text("mine", encoding="utf-8")
+    assert killed(scorer_path, letters, out, 256, 200, tmp_path / "pages") == -9
+    for target in (out, tmp_path / "other.csv"):
+        with pytest.raises(ConfigError, match="mine exists"):
+            score_corpus(scorer_path, source, target, device="cpu", pages=mine)
+    assert (mine / "index.html").read_text(encoding="utf-8") == "mine"
+    with pytest.raises(ConfigError, match="nowhere is no folder"):
+        score_corpus(scorer_path, source, out, pages=tmp_path / "nowhere" / "p")
+
+
+def test_endings_are_read_in_any_case(
+    scorer_path: Path, source: CorpusSource, tmp_path: Path
+) -> None:
+    for name in ("A.CSV", "b.Jsonl"):
+        score_corpus(scorer_path, source, tmp_path / name, device="cpu")
+    assert (tmp_path / "A.CSV").read_text(encoding="utf-8").startswith('"id",')
+    first = (tmp_path / "b.Jsonl").read_text(encoding="utf-8").splitlines()[0]
+    assert json.loads(first)["id"] == "n1"
+    assert (tmp_path / "A.CSV.rejected.jsonl").exists()
+
+
+def test_a_calibrated_scorer_gives_its_verdict_in_every_form(
+    scorer_path: Path, source: CorpusSource, tmp_path: Path
+) -> None:
+    run = shutil.copytree(scorer_path, tmp_path / "run", ignore=shutil.ignore_patterns("check*"))
+    plain = Scorer.from_pretrained(run, device="cpu")
+    texts = ["the king fell on stone " * 3, "the", "the king went to a hall where night fell"]
+    middle = float(np.median([plain.score(text).synthenticity for text in texts[::2]]))
+    Calibration(weights_fingerprint(run), thresholds={"0.01": middle, "0.2": -1.0}).save(run)
+    scorer = Scorer.from_pretrained(run, device="cpu")
+    scores = scorer.score(texts)
+    assert {score.verdict for score in scores[::2]} == {"flagged at 0.01", "flagged at 0.2"}
+    assert scores[1].verdict is None and scores[1].alarms == {}
+    corpus = tmp_path / "c.jsonl"
+    corpus.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), "utf-8")
+    result = score_corpus(run, CorpusSource(source=str(corpus)), tmp_path / "o.csv", device="cpu")
+    with (tmp_path / "o.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for score, row in zip(scores, rows, strict=True):
+        assert (row["verdict"] or None) == score.verdict == score.to_json()["verdict"]
+        shown = "\n".join(line.plain for line in score_lines(score, heat=True))
+        page = score_page("x", score)
+        assert ("(calibrated)" in shown) == (score.verdict is not None)
+        assert ("Calibrated verdict" in page) == (score.verdict is not None)
+        assert score.verdict is None or score.verdict in page
+    assert result.verdicts == {"flagged at 0.01": 1, "flagged at 0.2": 1}
+    assert result.abstained == {"too short": 1}
+    assert result.mean == pytest.approx(np.mean([s.synthenticity for s in scores[::2]]))
+
+
+def test_the_terminals_colours_are_those_of_the_probabilities(scorer_path: Path) -> None:
+    score = Scorer.from_pretrained(scorer_path, device="cpu").score("the king and his fool went")
+    (text, *_) = score_lines(score, heat=True)
+    for place, token in enumerate(score.tokens):
+        styles = [str(span.style) for span in text.spans if span.start <= place < span.end]
+        colour = shade(token.probability)
+        assert styles == ([f"black on {colour}"] if colour else [])
 
 
 def test_a_book_is_coloured_by_the_sentence(

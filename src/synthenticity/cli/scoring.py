@@ -111,16 +111,24 @@ def score(
     return GOOD
 
 
+def _is_table(path: Path) -> bool:
+    from synthenticity.text.files import find_files
+
+    return path.is_file() and find_files(str(path))[0].format != "text"
+
+
 def _score_one(
     run: Path, source: str, how: dict[str, Any], *, html: Path | None, plain: bool, as_json: bool
 ) -> int:
     """Score one text and show it."""
     from synthenticity.text.files import read_text
 
-    if source != "-" and Path(source).is_dir():
-        raise ConfigError(f"{source}: is a folder. Give --out OUT to score all documents in it.")
-    if html is not None and html.exists():
-        raise ConfigError(f"html: {html} exists. Give another name, or remove it.")
+    if source != "-" and (Path(source).is_dir() or _is_table(Path(source))):
+        kind = "folder" if Path(source).is_dir() else "table"
+        raise ConfigError(f"{source}: is a {kind}. Give --out OUT to score all documents in it.")
+    if html is not None and (html.exists() or not html.resolve().parent.is_dir()):
+        why = "exists. Give another name, or remove it." if html.exists() else "has no folder."
+        raise ConfigError(f"html: {html} {why}")
     text = _read_stdin() if source == "-" else read_text(Path(source))
     name = "standard input" if source == "-" else source
     if not text:

@@ -90,7 +90,7 @@ class RecordOutput:
         self.out = Path(out)
         self.kind = kind
         check_out(self.out, kind)
-        self.made_with = json.loads(json.dumps(dict(made_with)))
+        self.made_with = json.loads(json.dumps({"format": kind.version, **made_with}))
         self.folder = partial_of(self.out)
         state = self.folder / STATE
         if state.is_file():
@@ -201,17 +201,26 @@ class RecordOutput:
         shutil.rmtree(self.folder)
 
 
+def form_of(out: Path) -> str:
+    """Return the ending by which a form is known, in small letters; "" for a folder.
+
+    >>> form_of(Path("a/Scores.CSV")), form_of(Path("filled.d"))
+    ('.csv', '')
+    """
+    ending = out.suffix.lower()
+    return ending if ending in (*FORMS, *OTHER_FORMS) else ""
+
+
 def check_out(out: Path, kind: RecordKind) -> None:
     """Refuse an output that exists, or whose form is none of a kind's."""
     beside = [rejected_beside(out)] if is_file(out) and not partial_of(out).exists() else []
     for path in (out, *beside):
         if path.exists():
             raise ConfigError(f"out: {path} exists. Give another name, or remove it.")
-    ending = out.suffix.lower()
-    form = ending if ending in (*FORMS, *OTHER_FORMS) else ""
+    form = form_of(out)
     if form not in kind.forms:
         raise ConfigError(
-            f"out: {out.name} {f'ends in {ending}' if form else 'is no file by its ending'}. Give "
+            f"out: {out.name} {f'ends in {form}' if form else 'is no file by its ending'}. Give "
             f"{kind.words()}."
         )
 
@@ -223,12 +232,12 @@ def partial_of(out: Path) -> Path:
 
 def is_file(out: Path) -> bool:
     """Whether an output is a file by its name, and not a folder to be."""
-    return out.suffix in FORMS
+    return form_of(out) in FORMS
 
 
 def rejected_beside(out: Path) -> Path:
     """Return where the documents are listed that a file lacks."""
-    return out.with_name(f"{out.stem}.rejected.jsonl")
+    return out.with_name(f"{out.name}.rejected.jsonl")
 
 
 def write_tables(
@@ -245,11 +254,12 @@ def write_tables(
             rows += len(table)
             yield table
 
-    if path.suffix == ".jsonl":
+    form = form_of(path)
+    if form == ".jsonl":
         with path.open("w", encoding="utf-8") as file:
             for table in counted():
                 file.writelines(json.dumps(row) + "\n" for row in table.to_pylist())
-    elif path.suffix == ".csv":
+    elif form == ".csv":
         with path.open("wb") as sink, pa_csv.CSVWriter(sink, schema) as writer:
             for table in counted():
                 writer.write_table(table)

@@ -4,9 +4,10 @@ Pages hold no script and load nothing: a token's probability is shown by its col
 it is pointed at. What they say is read from `Score`, as in every other form.
 """
 
+import heapq
 import html
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -112,12 +113,23 @@ def gallery(title: str, rows: Iterable[Mapping[str, Any]]) -> str:
 
     Rows are those of `score_corpus`, in their order.
     """
-    numbered = list(enumerate(rows))
-    numbered.sort(key=lambda pair: -_value(pair[1]))
-    lines = [_line(number, row) for number, row in numbered[:MOST_LISTED]]
-    parts = [paragraph(f"{len(numbered):,} documents.", kind="facts")]
-    if len(numbered) > MOST_LISTED:
-        parts.append(paragraph(f"Listed are the {MOST_LISTED:,} of the highest scores."))
+    count = 0
+
+    def numbered() -> Iterator[tuple[int, Mapping[str, Any]]]:
+        nonlocal count
+        for count, row in enumerate(rows, 1):
+            yield count - 1, row
+
+    highest = heapq.nlargest(MOST_LISTED, numbered(), key=lambda pair: (_value(pair[1]), -pair[0]))
+    lines = [_line(number, row) for number, row in highest]
+    parts = [paragraph(f"{count:,} documents.", kind="facts")]
+    if count > MOST_LISTED:
+        parts.append(
+            paragraph(
+                f"Listed are the {MOST_LISTED:,} of the highest scores. The page of any other is "
+                f"named by its place in the corpus: {page_name(0)} is that of the first."
+            )
+        )
     head = "".join(
         f"<th scope='col'>{name}</th>"
         for name in ("document", "synthenticity", "90 %", "verdict", "characters")

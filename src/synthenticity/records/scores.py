@@ -6,7 +6,6 @@ chunk it was in, and scores nothing twice. Rows are in the order of the corpus.
 """
 
 import json
-import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -38,6 +37,9 @@ from synthenticity.text.files import STANDARD_INPUT
 from synthenticity.text.reading import HUB, CorpusSource, Rejected, read_documents
 from synthenticity.workers import settle_libraries
 
+PAGES = "pages"
+"""Where pages are until all are there, in the folder of the parts."""
+
 
 @dataclass(frozen=True)
 class ScoreProgress:
@@ -68,7 +70,7 @@ class ScoreProgress:
 @dataclass(frozen=True)
 class ScoreResult:
     """What a run left: the output, counts of rows, of abstentions by reason, of flagged documents,
-    and of documents that could not be used.
+    and of documents that could not be used; `mean` is that of the others' synthenticity.
     """
 
     out: Path
@@ -97,7 +99,8 @@ def score_corpus(
 ) -> ScoreResult:
     """Score every document of a corpus and write a row for each to `out`, in its order.
 
-    Killed and called again, it goes on. Rows do not depend on `batch_size` or interruptions.
+    Killed and called again, it goes on. Rows do not depend on `batch_size` (unless the
+    scorer reads a `likelihood_model`) or interruptions.
 
     Args:
         run: the scorer's folder.
@@ -128,9 +131,10 @@ def score_corpus(
         "weights": weights_fingerprint(Path(run)),
         "calibration": _calibration_digest(Path(run)),
         "device": scorer.model.device.type,
-        "dtype": dtype,
+        "dtype": "float32" if dtype == "auto" else dtype,
         "min_tokens": scorer.min_tokens,
         "tokens": tokens,
+        "pages": None if pages is None else str(pages.resolve()),
         **{f"corpus {name}": value for name, value in asdict(source).items()},
     }
     output = RecordOutput(out, made_with, kind)
@@ -152,15 +156,17 @@ def _score_chunks(
     progress: "_Counting",
 ) -> int:
     """Score the chunks that are not there yet, and return how many there are."""
+    begun = output.folder / PAGES
 
     def keep(chunk: Chunk, made: ScoredChunk) -> None:
         for number, page in enumerate(made.pages, chunk.first):
-            assert pages is not None
-            write_whole(pages / page_name(number), page)
+            write_whole(begun / page_name(number), page)
         output.put(chunk.number, made.content)
         progress.add(chunk, resumed=False)
 
     count = 0
+    if pages is not None:
+        begun.mkdir(exist_ok=True)
     with line:
         for chunk in found:
             count += 1
@@ -311,9 +317,11 @@ def _finish(
     if unusable:
         flush(output.rejected)
         publish(output.rejected, beside)
-    if pages is not None:
+    begun = output.folder / PAGES
+    if pages is not None and begun.exists():  # or a killed run of ours has come so far
         listing = (row for part in output.parts(count) for row in figures_of(part.table))
-        write_whole(pages / GALLERY, gallery(f"Scores of {source.source}", listing))
+        write_whole(begun / GALLERY, gallery(f"Scores of {source.source}", listing))
+        publish(begun, pages)
     publish(output.finished, output.out)
     output.clear()
     return ScoreResult(
@@ -354,21 +362,21 @@ class _Facts:
                     self.abstained[abstained.partition(":")[0]] += 1
                 elif verdict is not None:
                     self.verdicts[verdict] += 1
-                if value is not None and math.isfinite(value):
+                if abstained is None:
                     self.sum, self.known = self.sum + value, self.known + 1
             yield part.table
 
 
 def check_pages(pages: Path | None, out: Path) -> None:
-    """Make the folder of the pages; refuse one that holds something else than what an interrupted
-    run has left.
+    """Refuse a folder that is there; a run that was killed at its very end has left its own.
 
     Raises:
-        ConfigError: there is something.
+        ConfigError: there is one.
 
     """
-    if pages is None:
-        return
-    if pages.exists() and not partial_of(out).exists() and any(pages.iterdir()):
-        raise ConfigError(f"html: {pages} exists and is not empty. Give another folder.")
-    pages.mkdir(parents=True, exist_ok=True)
+    partial = partial_of(out)
+    ours = any(partial.glob("part-*.parquet")) and not (partial / PAGES).exists()
+    if pages is not None and pages.exists() and not ours:
+        raise ConfigError(f"html: {pages} exists. Give another name, or remove it.")
+    if pages is not None and not pages.resolve().parent.is_dir():
+        raise ConfigError(f"html: {pages.parent} is no folder. Make it, or give another name.")
