@@ -34,6 +34,7 @@ SECTIONS = {
         "ceiling",
         "peers",
         "prepare",
+        "ray_overhead",
         "train",
         "score",
         "data_plane",
