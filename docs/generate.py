@@ -4,7 +4,7 @@
     python docs/generate.py --check    # fail if they are not what would be written
 
 docs/configuration.md comes from the fields of `Config`, docs/benchmarks.md from benchmarks/*.json,
-and so do the tables that the README, docs/comparison.md and docs/critic.md name.
+and so do the tables that the README, docs/comparison.md, docs/critic.md and docs/scaling.md name.
 """
 
 import dataclasses
@@ -34,7 +34,6 @@ SECTIONS = {
         "ceiling",
         "peers",
         "prepare",
-        "ray_overhead",
         "train",
         "score",
         "data_plane",
@@ -43,6 +42,7 @@ SECTIONS = {
         "import_time",
         "pieces",
     ),
+    "Scale": ("ray_overhead", "cost_model"),
     "Safety": ("corruption", "soak"),
     "The science": (
         "scorer_recipe",
@@ -190,7 +190,10 @@ PAGES = {
     DOCS / "benchmarks.md": benchmarks,
     **{
         page: partial(with_figures, page)
-        for page in (DOCS.parent / "README.md", DOCS / "comparison.md", DOCS / "critic.md")
+        for page in (
+            DOCS.parent / "README.md",
+            *(DOCS / f"{name}.md" for name in ("comparison", "critic", "scaling")),
+        )
     },
 }
 
