@@ -45,6 +45,7 @@ SECTIONS = {
         "import_time",
         "pieces",
     ),
+    "Scale": ("ray_overhead", "cost_model"),
     "Safety": ("corruption", "soak"),
     "The science": (
         "scorer_recipe",

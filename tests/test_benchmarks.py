@@ -32,6 +32,13 @@ def test_counted_operations_are_those_of_the_encoder() -> None:
         assert counter.get_total_flops() == shape.operations_a_token * ids.numel(), shape.name
 
 
+def test_the_cost_model_says_what_the_measurements_beside_it_give() -> None:
+    import cost_model
+
+    assert cost_model.figures("cost_model") == cost_model.compute()
+    assert cost_model.figures("cost_model_files") == cost_model.files()
+
+
 def test_no_two_calls_are_given_the_same_rows_and_all_ways_are_given_those() -> None:
     from fill_shapes import SHAPES, draw_batch
 

@@ -270,6 +270,11 @@ Write the smaller number first.
     head_lr_multiplier: float = setting(
         "training", 1.0, "learning rate of what is new, heads and channels, relative to the rest"
     )
+    shard_model: bool = setting(
+        "training",
+        False,
+        "processes of one training share its weights and optimizer states out (FSDP)",
+    )
     feature_cache_gb: float = setting(
         "training",
         2.0,

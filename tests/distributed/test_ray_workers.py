@@ -26,6 +26,7 @@ def doubling(folder: str) -> Callable[[int], int]:
                 if die:
                     wish.unlink()
                 os.kill(os.getpid(), signal.SIGKILL)
+        (Path(folder) / f"wanted-{number}").unlink(missing_ok=True)
         return 2 * number
 
     return make
@@ -53,6 +54,22 @@ def test_every_task_is_made_also_when_actors_die(nodes: Any, tmp_path: Path) -> 
             workers.give(number, f"number {number}")
         assert all_of(workers) == {number: 2 * number for number in range(10)}
     assert list(tmp_path.iterdir()) == [], "nobody died"
+
+
+def test_a_worker_of_short_tasks_begins_the_next_while_the_owner_is_at_something_else(
+    nodes: Any, tmp_path: Path
+) -> None:
+    wanted = tmp_path / "wanted-2"
+    wanted.touch()
+    with RayWorkers(doubling, (str(tmp_path),), cluster_of(nodes, least=1, most=1)) as workers:
+        workers.give(0, "number 0")
+        assert all_of(workers) == {0: 0}
+        workers.give(1, "number 1")
+        workers.give(2, "number 2")
+        deadline = time.monotonic() + 60
+        while wanted.exists():  # and nobody waits for number 1
+            assert time.monotonic() < deadline
+        assert all_of(workers) == {1: 2, 2: 4}
 
 
 def test_a_task_that_kills_whoever_makes_it_is_an_error(nodes: Any, tmp_path: Path) -> None:

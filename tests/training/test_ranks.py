@@ -19,6 +19,12 @@ from synthenticity.training.ranks import Ranks
 from synthenticity.training.train import train
 
 TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+ACCELERATE = (
+    *("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"),
+    *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"),
+    *("--main_process_port", "0", "-m"),
+)
+"""With `--cpu`, it would start one process; `--multi_gpu` means several, here without a GPU."""
 
 
 def eval_losses(folder: Path) -> dict[int, float]:
@@ -59,9 +65,24 @@ def test_two_processes_killed_then_one_then_two_learn_what_one_learns(
     assert eval_losses(out) == pytest.approx(eval_losses(tmp_path / "once"))
 
 
-def run_by_two(command: list[str]) -> subprocess.CompletedProcess[str]:
+@pytest.mark.slow
+def test_accelerate_may_start_the_processes(long_run: Config, tmp_path: Path) -> None:
+    config = dataclasses.replace(long_run, dropout=0.0)
+    write_config(config, tmp_path / "c.toml")
+    out = tmp_path / "run"
+    run_by_two(["train", str(tmp_path / "c.toml"), "--out_dir", str(out)], launcher=ACCELERATE)
+    train(config, tmp_path / "alone")
+    alone, together = weights(tmp_path / "alone"), weights(out)
+    assert all(torch.allclose(together[name], alone[name], atol=1e-5) for name in alone)
+    states = {path.name for path in newest_checkpoint(out)[0].glob("rng_state*")}
+    assert states == {"rng_state_0.pth", "rng_state_1.pth"}
+
+
+def run_by_two(
+    command: list[str], launcher: tuple[str, ...] = (*TWO, "-m")
+) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [sys.executable, *TWO, "-m", "synthenticity", *command],
+        [sys.executable, *launcher, "synthenticity", *command],
         capture_output=True,
         text=True,
         check=False,

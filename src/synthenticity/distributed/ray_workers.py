@@ -7,6 +7,7 @@ the line, and the owner, if it dies, begins behind what it has committed.
 """
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -24,6 +25,10 @@ Made = TypeVar("Made")
 
 SILENCE_SECONDS = 30.0
 """So long nobody has room for a worker before this is said."""
+SHORT_SECONDS = 0.5
+"""A worker that was done sooner than this with its last task is sent a second one ahead, for it
+waits some milliseconds between two (benchmarks/ray_overhead.py). Longer tasks would not gain by
+it, and the second would stand behind the first while others rest."""
 IDLE_SECONDS = 30.0
 """A worker beyond the least number ends when it has had nothing to do for so long."""
 
@@ -56,9 +61,8 @@ class RayWorkers(Generic[Task, Made]):
         )
         self._work = (build, arguments)
         self._line: deque[Order[Task]] = deque()
-        self._busy: dict[Any, tuple[Any, Order[Task]]] = {}
         self._starting: dict[Any, Any] = {}
-        self._idle: dict[Any, float] = {}
+        self._there: list[_Worker[Task]] = []
         self._failed, self._waiting_since = 0, time.monotonic()
         self._grow()
 
@@ -66,16 +70,14 @@ class RayWorkers(Generic[Task, Made]):
         """Start workers, as many as there should be for what is in line; a node may take its time
         to have room for one, which is given nothing to do before.
         """
-        tasks = len(self._line) + len(self._busy)
-        wanted = min(self._cluster.most, max(self._cluster.least, tasks))
-        there = len(self._idle) + len(self._busy) + len(self._starting)
-        for _ in range(wanted - there):
-            worker = self._maker.remote(*self._work)
-            self._starting[worker.begin.remote()] = worker
+        wanted = min(self._cluster.most, max(self._cluster.least, len(self)))
+        for _ in range(wanted - len(self._there) - len(self._starting)):
+            actor = self._maker.remote(*self._work)
+            self._starting[actor.begin.remote()] = actor
 
     def __len__(self) -> int:
         """Return how many tasks were given and not handed back."""
-        return len(self._line) + len(self._busy)
+        return len(self._line) + sum(len(worker.orders) for worker in self._there)
 
     def give(self, task: Task, name: str) -> None:
         """Put a task in the line; messages call it by the name."""
@@ -91,20 +93,21 @@ class RayWorkers(Generic[Task, Made]):
 
         """
         done = []
-        watched = [*self._busy, *self._starting]
-        if watched:
+        busy = {worker.answers[0]: worker for worker in self._there if worker.orders}
+        if busy or self._starting:
+            watched = [*busy, *self._starting]
             ready, _ = self._ray.wait(watched, num_returns=1, timeout=seconds)
             for answer in ready:
                 if answer in self._starting:
                     self._welcome(answer)
                 else:
-                    done += self._take(answer)
+                    done += self._take(busy[answer])
         self._hand_out()
         return done
 
     def _welcome(self, answer: Any) -> None:
         """Take a worker that has started, or note that it could not."""
-        worker = self._starting.pop(answer)
+        actor = self._starting.pop(answer)
         try:
             self._ray.get(answer)
         except self._ray.exceptions.RayError as died:
@@ -116,19 +119,21 @@ class RayWorkers(Generic[Task, Made]):
                 ) from None
             return
         self._failed = 0
-        self._idle[worker] = time.monotonic()
+        self._there.append(_Worker(actor))
 
     def _hand_out(self) -> None:
         self._grow()
-        while self._line and self._idle:
-            worker, _ = self._idle.popitem()
-            order = self._line.popleft()
-            self._busy[worker.make.remote(order.task)] = worker, order
+        for worker in self._there:
+            if self._line and not worker.orders:
+                worker.send(self._line.popleft())
+        for worker in self._there:  # what is left, but for those workers that only start
+            if len(self._line) > len(self._starting) and worker.takes_one_ahead:
+                worker.send(self._line.popleft())
         self._let_go()
         self._say_if_nobody_works()
 
     def _say_if_nobody_works(self) -> None:
-        if self._busy or not self._line:
+        if not self._line or any(worker.orders for worker in self._there):
             self._waiting_since = time.monotonic()
         elif time.monotonic() - self._waiting_since > SILENCE_SECONDS:
             logger.warning(
@@ -139,30 +144,31 @@ class RayWorkers(Generic[Task, Made]):
 
     def _let_go(self) -> None:
         """End workers that have long had nothing to do, but not the least number."""
-        now = time.monotonic()
-        for worker, since in list(self._idle.items()):
-            beyond = len(self._idle) + len(self._busy) > self._cluster.least
-            if beyond and now - since > IDLE_SECONDS:
-                del self._idle[worker]
-                self._ray.kill(worker)
+        for worker in list(self._there):
+            beyond = len(self._there) > self._cluster.least
+            if beyond and not worker.orders and worker.rested > IDLE_SECONDS:
+                self._there.remove(worker)
+                self._ray.kill(worker.actor)
 
-    def _take(self, answer: Any) -> list[tuple[Task, Made]]:
+    def _take(self, worker: "_Worker[Task]") -> list[tuple[Task, Made]]:
         """Return what a worker has made; nothing if it died."""
-        worker, order = self._busy.pop(answer)
         try:
-            made, error = self._ray.get(answer)
+            made, error = self._ray.get(worker.answers[0])
         except self._ray.exceptions.RayError as died:
-            self._replace(order, died)
+            self._replace(worker, died)
             return []
-        self._idle[worker] = time.monotonic()
+        order = worker.done()
         if error is not None:
             raise error
         return [(order.task, made)]
 
-    def _replace(self, order: Order[Task], died: Exception) -> None:
-        """Put the task of a dead worker in front; another takes its place when tasks are handed
-        out.
+    def _replace(self, worker: "_Worker[Task]", died: Exception) -> None:
+        """Put the tasks of a dead worker in front, of which it died over the first; another takes
+        its place when tasks are handed out.
         """
+        self._there.remove(worker)
+        self._line.extendleft(reversed(worker.orders))
+        order = worker.orders[0]
         order.deaths += 1
         if order.deaths == DEATHS:
             raise QueueError(
@@ -170,15 +176,13 @@ class RayWorkers(Generic[Task, Made]):
                 f"{_first_line(died)} Run the same command again with larger or fewer workers; it "
                 "goes on from here."
             ) from None
-        self._line.appendleft(order)
 
     def end(self) -> None:
         """End all workers at once, whatever they are at."""
-        busy = [worker for worker, _ in self._busy.values()]
-        for worker in [*self._idle, *busy, *self._starting.values()]:
+        for actor in [*(worker.actor for worker in self._there), *self._starting.values()]:
             with suppress(Exception):  # it, or the cluster, is gone
-                self._ray.kill(worker)
-        self._idle, self._busy, self._starting = {}, {}, {}
+                self._ray.kill(actor)
+        self._there, self._starting = [], {}
         self._connection.__exit__(None, None, None)
 
     def __enter__(self) -> Self:
@@ -193,8 +197,49 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".") + "."
 
 
+class _Worker(Generic[Task]):
+    """An actor that has started, and the tasks it has: one that it makes, and one ahead if they
+    are short.
+
+    Attributes:
+        orders: in the order in which it makes them, as Ray keeps that of calls.
+        answers: what will be made of them.
+
+    """
+
+    def __init__(self, actor: Any) -> None:
+        self.actor = actor
+        self.orders: deque[Order[Task]] = deque()
+        self.answers: deque[Any] = deque()
+        self._last = time.monotonic()
+        self._seconds = math.inf
+
+    @property
+    def takes_one_ahead(self) -> bool:
+        """Whether a second task would be made sooner here than where there is room for it."""
+        return len(self.orders) == 1 and self._seconds < SHORT_SECONDS
+
+    @property
+    def rested(self) -> float:
+        """Seconds since the last answer."""
+        return time.monotonic() - self._last
+
+    def send(self, order: Order[Task]) -> None:
+        """Have it make a task."""
+        if not self.orders:
+            self._last = time.monotonic()
+        self.orders.append(order)
+        self.answers.append(self.actor.make.remote(order.task))
+
+    def done(self) -> Order[Task]:
+        """Note that the first of its tasks is made, and return that."""
+        self._seconds, self._last = self.rested, time.monotonic()
+        self.answers.popleft()
+        return self.orders.popleft()
+
+
 class _Maker:
-    """A worker: what an actor holds."""
+    """What an actor holds."""
 
     def __init__(self, build: Callable[..., Callable[[Any], Any]], arguments: tuple[Any, ...]):
         self._build, self._arguments = build, arguments

@@ -36,7 +36,7 @@ class FileMaker:
 
     def __init__(self, provider: DataProviderBase, meta: Meta, places: "Places") -> None:
         self.in_work: list[Name] = []
-        self._most = places.workers or FILES_AHEAD
+        self._most = places.most_in_work
         self._line: FileLine | None = None
         self._workers: Pool[Name, MadeFile] | None = None
         if places.cluster is not None:
@@ -132,6 +132,15 @@ class Places:
     def workers(self) -> int:
         """How many worker processes there are, at most."""
         return len(self.configs) if self.cluster is None else self.cluster.most
+
+    @property
+    def most_in_work(self) -> int:
+        """How many files are in work at most; twice as many as actors, so that one that is done
+        begins the next before the owner has committed.
+        """
+        if self.cluster is not None:
+            return 2 * self.cluster.most
+        return self.workers or FILES_AHEAD
 
 
 def find_places(

@@ -21,6 +21,7 @@ from synthenticity.training.model import (
     checkpoint_context_length,
     tokens_read_by,
 )
+from synthenticity.training.sharding import check_sharding
 
 TRAINING_TYPES = {
     ModelMode.LANGUAGE_MODEL: "MLM",
@@ -38,6 +39,7 @@ MAY_CHANGE = frozenset(
         "max_iters",
         "report_to",
         "save_interval",
+        "shard_model",
         "sleep_seconds",
         "wait_seconds",
     }
@@ -63,6 +65,7 @@ def check_settings(config: Config, folder: Path) -> None:
             f"device: training takes the first device it sees, not {config.device}. Choose with "
             f"CUDA_VISIBLE_DEVICES={device.index} and device = {device.type!r}."
         )
+    check_sharding(config)
     reports(config)
 
 

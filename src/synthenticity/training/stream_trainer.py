@@ -8,7 +8,8 @@ checkpoint without its marker is not one, so each sequence acts on the weights e
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,13 @@ from synthenticity.training.checkpoint_files import (
 )
 from synthenticity.training.frozen_encoder import FrozenEncoder
 from synthenticity.training.objective import Batch, Objective
+from synthenticity.training.sharding import (
+    shard,
+    whole_optimizer_loaded,
+    whole_optimizer_saved,
+    whole_weights,
+    whole_weights_loaded,
+)
 from synthenticity.training.stopping import SharedFlag
 from synthenticity.training.stream_loader import StreamLoader
 
@@ -74,7 +82,13 @@ class StreamTrainer(Trainer):  # type: ignore[misc]
         self.objective = objective
         self.val_data = val_data
         self._origin = consumer.position - start_step * self.rows_per_step
+        self.sharded = config.shard_model and self.ranks.world_size > 1
+        if self.sharded:
+            shard(kwargs["model"])
         super().__init__(eval_dataset=[], **kwargs)
+        if self.sharded:  # it shares its gradients itself: nothing is to be wrapped around it
+            prepare = self.accelerator.prepare_model
+            self.accelerator.prepare_model = partial(prepare, evaluation_mode=True)
         # The loss is a batch's mean, so accumulated losses are to be averaged, whatever keywords
         # the model's forward takes.
         self.model_accepts_loss_kwargs = False
@@ -178,6 +192,13 @@ class StreamTrainer(Trainer):  # type: ignore[misc]
         )
         return prefixed
 
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the model, whole; all processes call it."""
+        if self.sharded:
+            self._save(output_dir, whole_weights(self.model, kept=self.ranks.first))
+        else:
+            super().save_model(output_dir, _internal_call)
+
     def _save(
         self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None
     ) -> None:
@@ -211,19 +232,33 @@ class StreamTrainer(Trainer):  # type: ignore[misc]
         )
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        with _loading(resume_from_checkpoint):
+        mine = whole_weights_loaded(self.model) if self.sharded else nullcontext()
+        with _loading(resume_from_checkpoint), mine:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        with _loading(checkpoint):
+        mine = whole_optimizer_loaded(self.optimizer) if self.sharded else nullcontext()
+        with _loading(checkpoint), mine:
             super()._load_optimizer_and_scheduler(checkpoint)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        kept = self.ranks.first
+        mine = whole_optimizer_saved(self.optimizer, kept=kept) if self.sharded else nullcontext()
+        with mine:
+            super()._save_optimizer_and_scheduler(output_dir)
+
+    def _is_finite(self) -> bool:
+        """Return whether all weights are numbers, in all processes' parts."""
+        own = (each.to_local() if self.sharded else each for each in self.model.parameters())
+        (bad,) = self.ranks.largest(not all(bool(each.isfinite().all()) for each in own))
+        return not bad
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         with _loading(checkpoint):
             super()._load_rng_state(checkpoint)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        if not all(bool(p.isfinite().all()) for p in self.model.parameters()):
+        if not self._is_finite():
             self._stop_diverged("model")
         step = self.state.global_step
         folder = Path(self.args.output_dir) / f"checkpoint-{step}"

@@ -1,0 +1,116 @@
+"""Processes that share a model out learn what one learns, and leave what one leaves."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from faulty import run_with_fault
+from runs import stopped_at, weights
+from test_ranks import TWO, run_by_two
+from transformers import AutoModelForMaskedLM
+
+from synthenticity.config import Config
+from synthenticity.config_file import write_config
+from synthenticity.errors import ConfigError
+from synthenticity.scoring.scorer import Scorer
+from synthenticity.training.checkpoint_files import newest_checkpoint
+from synthenticity.training.sequence_scorer import IDENTITY_MAP
+from synthenticity.training.sharding import layers
+from synthenticity.training.train import train
+
+
+@pytest.fixture
+def sharded(long_run: Config) -> Config:
+    return dataclasses.replace(long_run, dropout=0.0, shard_model=True)
+
+
+def norms(out: Path) -> list[float]:
+    """Return the norms of the gradients that a run has reported."""
+    state = json.loads((newest_checkpoint(out)[0] / "trainer_state.json").read_text("utf-8"))
+    return [entry["grad_norm"] for entry in state["log_history"] if "grad_norm" in entry]
+
+
+def learnt_alike(config: Config, out: Path, alone: Path) -> bool:
+    """Train in one go by one process, and compare."""
+    train(dataclasses.replace(config, shard_model=False), alone)
+    return are_alike(out, alone)
+
+
+def are_alike(out: Path, other: Path) -> bool:
+    theirs, ours = weights(other), weights(out)
+    assert theirs.keys() == ours.keys()
+    assert norms(out) == pytest.approx(norms(other), rel=1e-3)
+    assert all(theirs[name].dtype == ours[name].dtype for name in ours)
+    return all(torch.allclose(theirs[name], ours[name], atol=1e-5) for name in ours)
+
+
+def test_two_that_share_a_scorer_are_killed_and_one_goes_on_to_the_same_model(
+    sharded: Config, tmp_path: Path
+) -> None:
+    write_config(sharded, tmp_path / "c.toml")
+    out = tmp_path / "run"
+    command = ["train", str(tmp_path / "c.toml"), "--out_dir", str(out), "--json"]
+    fault = {"point": "checkpoint.flushed", "nth": 3, "fault": "SIGKILL"}
+    done = run_with_fault(command, tmp_path / "fired", **fault, launcher=TWO)
+    assert done.returncode and not (out / "metrics.json").exists()
+    assert newest_checkpoint(out)[1]["global_step"] > 0
+    train(sharded, out)
+    assert learnt_alike(sharded, out, tmp_path / "alone")
+
+
+def test_one_is_stopped_and_two_that_share_the_model_end_what_it_began(
+    sharded: Config, tmp_path: Path
+) -> None:
+    write_config(sharded, tmp_path / "c.toml")
+    out = tmp_path / "run"
+    with stopped_at(5) as watch, pytest.raises(KeyboardInterrupt):
+        train(sharded, out, on_progress=watch)
+    run_by_two(["train", str(tmp_path / "c.toml"), "--out_dir", str(out), "--json"])
+    assert learnt_alike(sharded, out, tmp_path / "alone")
+    assert Scorer.from_pretrained(out).model.config.ratio_map != list(IDENTITY_MAP)  # settled
+    (score,) = Scorer.from_pretrained(out).score(["It was a dark and stormy night."])
+    assert 0 <= score.synthenticity <= 1
+
+
+@pytest.mark.slow
+def test_two_that_share_a_language_model_learn_what_two_with_a_copy_each_learn(
+    mlm_config: Config, tmp_path: Path
+) -> None:
+    """Head and embeddings are one matrix, which is trained once, and saved once."""
+    config = dataclasses.replace(
+        mlm_config, dropout=0.0, max_iters=6, eval_interval=3, save_interval=3
+    )
+    write_config(config, tmp_path / "c.toml")
+    command = ["train", str(tmp_path / "c.toml"), "--json"]
+    run_by_two([*command, "--out_dir", str(tmp_path / "copies")])
+    run_by_two([*command, "--out_dir", str(tmp_path / "run"), "--shard_model", "true"])
+    assert are_alike(tmp_path / "run", tmp_path / "copies")
+
+
+@pytest.mark.parametrize("name", ["roberta", "modernbert", "electra"])
+def test_what_is_shared_out_by_itself_is_the_layers_of_an_encoder(
+    name: str, family: Callable[[str], Path]
+) -> None:
+    model = AutoModelForMaskedLM.from_pretrained(family(name))
+    found = layers(model)
+    assert len(found) == model.config.num_hidden_layers
+    assert len({id(layer) for layer in found}) == len(found)
+    in_layers = {id(each) for layer in found for each in layer.parameters()}
+    assert id(model.get_input_embeddings().weight) not in in_layers
+
+
+def test_a_frozen_encoder_is_not_shared_out(sharded: Config, tmp_path: Path) -> None:
+    config = dataclasses.replace(sharded, freeze_transformer=True)
+    with pytest.raises(ConfigError, match="Set one of shard_model and freeze_transformer"):
+        train(config, tmp_path / "run")
+
+
+def test_accelerates_own_way_to_shard_is_refused_by_the_name_of_ours(
+    scorer_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(ConfigError, match="Leave that out and set shard_model = true"):
+        train(scorer_config, tmp_path / "run")
