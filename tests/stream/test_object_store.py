@@ -16,9 +16,8 @@ from pathlib import Path
 import numpy as np
 import object_maker
 import pytest
-import s3fs
 from object_maker import FINITE_META, made_here, make
-from object_server import ObjectServer, cut_connection, half_read, refusal
+from object_server import ObjectServer, cut_connection, half_read, refusal, s3fs
 from pipeline import ROWS, content_of, rows_of
 
 from synthenticity import faults
