@@ -16,6 +16,7 @@ OTHERS = {
     "model.": "the trainer's",
     "provider.": "the provider's",
     "step.": "the trainer's",
+    "store.": "the object store's",
     "worker.": "the provider's",
 }
 

@@ -1,14 +1,13 @@
 """`inspect`: look at samples of a directory before training on them."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from synthenticity.errors import ConfigError, QueueError
 from synthenticity.stream.audit import SPLITS
-from synthenticity.stream.batch_queue import BatchQueue
+from synthenticity.stream.places import Place, beside, open_queue
 from synthenticity.stream.status import described
 from synthenticity.stream.summary import summarize
 from synthenticity.synthesis.spelling import Spelling
@@ -39,7 +38,7 @@ class Inspection:
 
 
 def inspect_directory(
-    directory: str | Path, *, count: int = 3, split: str = "val", seed: int = 0
+    directory: Place, *, count: int = 3, split: str = "val", seed: int = 0
 ) -> Inspection:
     """Return `count` sequences drawn from a split, and the figures of each split.
 
@@ -50,7 +49,7 @@ def inspect_directory(
     """
     if count < 1 or seed < 0:
         raise ConfigError(f"count: {count} and seed: {seed} must be at least 1 and 0.")
-    queue = BatchQueue(directory)
+    queue = open_queue(directory)
     meta = described(queue)
     splits = [name for name in SPLITS if queue.numbers(name)]
     if split not in splits:
@@ -62,7 +61,7 @@ def inspect_directory(
     file = queue.look_at(split, number)
     if file is None:
         raise QueueError(f"{queue.path(split, number)}: was consumed just now. Look again.")
-    tokenizer = load_tokenizer(Path(directory) / "tokenizer")
+    tokenizer = load_tokenizer(beside(directory) / "tokenizer")
     spelling = Spelling(tokenizer)
     rows = rng.choice(len(file), size=min(count, len(file)), replace=False)
     return Inspection(

@@ -48,10 +48,16 @@ def figures_of(now: QueueStatus) -> dict[str, Any]:
     figures["quarantine"] = f"{now.quarantined}{reason}" if now.quarantined else "empty"
     if now.temporaries:
         figures["temporaries"] = now.temporaries
-    used, free = format_bytes(now.used_bytes), format_bytes(now.free_bytes)
-    fit = "" if now.files_that_fit is None else f", room for {now.files_that_fit:,} more files"
-    figures["disk"] = f"{used} used, {free} free{fit}"
+    figures["disk"] = _space(now)
     return figures
+
+
+def _space(now: QueueStatus) -> str:
+    used = f"{format_bytes(now.used_bytes)} used"
+    if now.free_bytes is None:
+        return used
+    fit = "" if now.files_that_fit is None else f", room for {now.files_that_fit:,} more files"
+    return f"{used}, {format_bytes(now.free_bytes)} free{fit}"
 
 
 def _live_figures(now: QueueStatus) -> dict[str, Any]:
@@ -71,7 +77,7 @@ def _live_figures(now: QueueStatus) -> dict[str, Any]:
 
 def _provider(now: QueueStatus) -> str:
     if now.owner is None:
-        return "nobody"
+        return "nobody" if now.knows_owner else "nobody on this machine"
     workers = f", {now.owner.workers} workers" if now.owner.workers else ""
     if now.alive:
         return f"{now.owner.name}{workers}: {now.owner.state}"

@@ -29,6 +29,8 @@ from synthenticity.stream.audit import QUARANTINE, SPLITS, Audit, Finding, audit
 from synthenticity.stream.batch_file import Columns
 from synthenticity.stream.batch_queue import BatchQueue
 from synthenticity.stream.meta import LIVE, Meta
+from synthenticity.stream.object_set import ObjectSet
+from synthenticity.stream.object_store import is_url
 from synthenticity.stream.status import described
 
 TRAINING_STEPS = 10
@@ -56,7 +58,7 @@ def validate(
     """Check a config file or a directory of batch files; a failed check is a result, no error.
 
     Args:
-        target: the config file or the directory.
+        target: the config file, the directory, or the URL of a set on an object store.
         config: the settings, in place of those of a config file.
         remake: make so many files of a directory again and compare them.
         seed: chooses these files.
@@ -66,6 +68,8 @@ def validate(
         SynthenticityError: the target cannot be checked at all (missing, not a config, ...).
 
     """
+    if is_url(target):
+        return validate_object_set(str(target), remake=remake, seed=seed, repair=repair)
     path = Path(target)
     if remake < 0 or seed < 0:
         raise ConfigError(f"remake: {remake} files and seed: {seed} must not be negative.")
@@ -85,6 +89,24 @@ def validate_config(config: Config) -> list[Check]:
     with tempfile.TemporaryDirectory(prefix="synthenticity-") as directory:
         prepare(small, directory, files=1)
         return validate_directory(Path(directory))
+
+
+def validate_object_set(url: str, *, remake: int, seed: int, repair: bool) -> list[Check]:
+    """Check a copy of all that is under a URL; the messages name the objects."""
+    if repair:
+        raise ConfigError(
+            f"repair: {url} is on an object store, where nothing is moved or replaced. Remove what "
+            "is damaged, and run prepare again."
+        )
+    stored = ObjectSet(url)
+    with tempfile.TemporaryDirectory(prefix="synthenticity-") as directory:
+        copy = Path(directory) / "set"
+        stored.copy_to(copy)
+        checks = validate_directory(copy, remake=remake, seed=seed)
+    return [
+        dataclasses.replace(check, detail=check.detail.replace(str(copy), stored.name))
+        for check in checks
+    ]
 
 
 def validate_directory(

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from memory import folder_in_memory
 
+from synthenticity.stream import object_store
 from synthenticity.stream.batch_file import (
     BatchSchema,
     Column,
@@ -68,6 +70,24 @@ def finite(tmp_path: Path) -> NumberedQueue:
     queue.fill(range(4))
     queue.fill(range(1), "val")
     return queue
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Any]:
+    """An S3 server on this machine; skips where it, or the client, is not installed."""
+    from object_server import serving
+
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def new_url(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A prefix in a bucket of its own, and a cache of its own; no pauses between tries."""
+    monkeypatch.setenv("SYNTHENTICITY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(object_store, "FIRST_PAUSE", 0.0)
+    yield f"s3://{server.new_bucket()}/some/set"
+    server.forget_faults()
 
 
 @pytest.fixture

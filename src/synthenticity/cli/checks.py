@@ -25,7 +25,7 @@ WATCH_SECONDS = 2.0
 
 @app.command
 def inspect(
-    directory: Annotated[Path, Parameter(help="A directory of batch files.")],
+    directory: Annotated[str, Parameter(help="A directory of batch files, or URL of a set.")],
     *,
     count: Annotated[int, Parameter(help="Samples to show.")] = 3,
     split: Annotated[str, Parameter(help="train, val or test.")] = "val",
@@ -49,7 +49,9 @@ def inspect(
 
 @app.command
 def validate(
-    target: Annotated[Path, Parameter(help="A config file, or a directory of batch files.")],
+    target: Annotated[
+        str, Parameter(help="A config file, a directory of batch files, or URL of a set.")
+    ],
     *,
     remake: Annotated[
         int, Parameter(help="Make N files of a directory again and compare them, byte for byte.")
@@ -64,19 +66,21 @@ def validate(
 ) -> int:
     """Check that the model fills, the targets are true, the files are whole and training learns."""
     with quiet_libraries():
+        from synthenticity.stream.object_store import is_url
         from synthenticity.validation import validate as run_validate
 
         if seed is not None and not remake:
             overrides["seed"] = str(seed)  # the config's
-        if target.is_dir() and overrides:
+        is_data = is_url(target) or Path(target).is_dir()
+        if is_data and overrides:
             raise ConfigError(
                 f"--{next(iter(overrides))}: a directory is checked with the settings it was made "
                 "with. Give options with a config file only."
             )
-        of_files = remake or repair or target.is_dir()
+        of_files = remake or repair or is_data
         checks = run_validate(
             target,
-            None if of_files else load_settings(target, overrides),
+            None if of_files else load_settings(Path(target), overrides),
             remake=remake,
             seed=seed or 0,
             repair=repair,
@@ -93,7 +97,7 @@ def validate(
 
 @app.command
 def status(
-    directory: Annotated[Path, Parameter(help="A directory of batch files.")],
+    directory: Annotated[str, Parameter(help="A directory of batch files, or URL of a set.")],
     *,
     watch: Annotated[
         bool, Parameter(negative="", help="Look again every two seconds, until Ctrl-C.")

@@ -31,7 +31,12 @@ def prepare(
     samples: Annotated[
         int | None, Parameter(help="Or of N sequences a split, rounded up to whole files.")
     ] = None,
-    out_dir: Annotated[Path | None, Parameter(help="Directory; default: data_dir.")] = None,
+    out_dir: Annotated[
+        str | None, Parameter(help="Directory, or URL of a finite set; default: data_dir.")
+    ] = None,
+    staging: Annotated[
+        Path | None, Parameter(help="Where files lie until they are uploaded to a URL.")
+    ] = None,
     licence: Annotated[
         str | None, Parameter(name="--license", help="Of the texts, for the data card.")
     ] = None,
@@ -71,6 +76,7 @@ def prepare(
                 files=files,
                 samples=samples,
                 licence=licence,
+                staging=staging,
                 splits=[name.strip() for name in splits.split(",")],
                 workers=workers,
                 devices=[name.strip() for name in devices.split(",")] if devices else (),

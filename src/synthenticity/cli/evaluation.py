@@ -25,7 +25,7 @@ from synthenticity.errors import ConfigError
 def evaluate(
     run: Annotated[Path, Parameter(help="The --out_dir of a sequence_scorer run.")],
     data: Annotated[
-        list[Path],
+        list[str],
         Parameter(
             help="Data sets: first the one that it was trained on, then others to judge it by.",
             consume_multiple=True,
@@ -62,12 +62,13 @@ def evaluate(
         from synthenticity.evaluation.evaluate import evaluate as run_evaluate
         from synthenticity.evaluation.plots import check_plots
         from synthenticity.evaluation.report import write_report
+        from synthenticity.stream.places import place_of
 
         if report is not None:
             check_plots()
         evaluated = run_evaluate(
             [run, *(seeds or [])],
-            data,
+            [place_of(given) for given in data],
             mlm=mlm,
             on_message=lambda text: console.print(text, markup=False),
         )
@@ -113,7 +114,7 @@ def limit(
 ) -> int:
     """Compute what the best possible scorer does on text whose source is known exactly."""
     if source not in ("markov", "switching"):
-        return _limit_of_data(Path(source), mlm, as_json)
+        return _limit_of_data(source, mlm, as_json)
     ratios = read_ratio(ratio)
     for name, value in {"length": length, "texts": texts, "temperature": temperature}.items():
         if not value > 0:
@@ -137,13 +138,14 @@ def limit(
     return _show_limit(title, about, found.figures, as_json)
 
 
-def _limit_of_data(directory: Path, mlm: str | None, as_json: bool) -> int:
+def _limit_of_data(directory: str, mlm: str | None, as_json: bool) -> int:
     console = console_for(stderr=True)
     with quiet_libraries():
         from synthenticity.evaluation.known_limits import limit_of_data
+        from synthenticity.stream.places import place_of
 
         name, figures = limit_of_data(
-            directory, mlm=mlm, on_message=lambda text: console.print(text, markup=False)
+            place_of(directory), mlm=mlm, on_message=lambda text: console.print(text, markup=False)
         )
     about = {"data": str(directory), "limit": name}
     return _show_limit(f"{directory}: {name}", about, figures, as_json)

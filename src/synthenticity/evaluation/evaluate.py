@@ -28,7 +28,7 @@ from synthenticity.evaluation.systems import (
     fitted_baselines,
     thresholds_of,
 )
-from synthenticity.stream.batch_queue import BatchQueue
+from synthenticity.stream.places import Place, open_queue
 from synthenticity.synthesis.checkpoints import load_mlm
 from synthenticity.text.tokenization import load_tokenizer
 from synthenticity.training.model import load_scorer
@@ -102,7 +102,7 @@ class Evaluated:
 
 def evaluate(
     runs: Sequence[Path],
-    data: Sequence[Path],
+    data: Sequence[Place],
     *,
     mlm: Path | str | None = None,
     rivals: Mapping[str, Path] | None = None,
@@ -189,9 +189,9 @@ class _Limits:
                 self.on_message(str(error))
         return said
 
-    def thresholds(self, directory: Path, reading: Reading) -> dict[str, dict[float, float]]:
+    def thresholds(self, directory: Place, reading: Reading) -> dict[str, dict[float, float]]:
         """Return thresholds by the data set's own val split; none without one."""
-        if not self.known or not BatchQueue(directory).numbers("val"):
+        if not self.known or not open_queue(directory).numbers("val"):
             return {}
         try:
             human = reading.human_text(directory)
@@ -206,7 +206,7 @@ def _mean_ratios(runs: Said) -> NDArray[np.float64]:
 
 
 def _row(
-    directory: Path, found: Evidence, systems: dict[str, Any], alarms: Sequence[LeakAlarm]
+    directory: Place, found: Evidence, systems: dict[str, Any], alarms: Sequence[LeakAlarm]
 ) -> dict[str, Any]:
     return {
         "name": Path(directory).name,
@@ -218,8 +218,11 @@ def _row(
     }
 
 
-def _checksums(directory: Path, split: str) -> dict[str, str]:
+def _checksums(directory: Place, split: str) -> dict[str, str]:
     """Return the SHA-256 of every file of a split."""
-    queue = BatchQueue(directory)
-    paths = [queue.path(split, number) for number in queue.numbers(split)]
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+    queue = open_queue(directory)
+    return {
+        queue.path(split, number).name: hashlib.sha256(content).hexdigest()
+        for number in queue.numbers(split)
+        if (content := queue.content(split, number)) is not None
+    }

@@ -11,7 +11,6 @@ larger budget she errs by .019, and by .020 if told what was masked around each 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -35,6 +34,7 @@ from synthenticity.providers.markov import MarkovProvider
 from synthenticity.recipe import Recipe
 from synthenticity.seeding import numpy_rng
 from synthenticity.stream.meta import Meta, read_meta
+from synthenticity.stream.places import Place, beside
 from synthenticity.synthesis.checkpoints import load_mlm
 from synthenticity.synthesis.likelihood import LIKELIHOODS
 from synthenticity.synthesis.mlm_inference import MLMInferenceEngine
@@ -67,7 +67,7 @@ class KnownLimit(Protocol):
         ...
 
 
-def limits_of(directory: Path, reading: Reading, on_message: Say) -> list[KnownLimit]:
+def limits_of(directory: Place, reading: Reading, on_message: Say) -> list[KnownLimit]:
     """Return what is known of a data set; says why something is not.
 
     Args:
@@ -76,7 +76,7 @@ def limits_of(directory: Path, reading: Reading, on_message: Say) -> list[KnownL
         on_message: told why there is no limit where one might be expected.
 
     """
-    meta = read_meta(directory)
+    meta = read_meta(beside(directory))
     if meta is None:
         return []
     if meta.task.get("dataset_name") == "markov":
@@ -92,7 +92,7 @@ def limits_of(directory: Path, reading: Reading, on_message: Say) -> list[KnownL
 
 
 def limit_of_data(
-    directory: Path, *, mlm: str | None = None, on_message: Say = lambda _: None
+    directory: Place, *, mlm: str | None = None, on_message: Say = lambda _: None
 ) -> tuple[str, dict[str, float]]:
     """Return what the limit of a data set is called, and its figures on the test split.
 
@@ -107,7 +107,7 @@ def limit_of_data(
 
     """
     check_folder(directory)
-    tokenizer = load_tokenizer(directory / "tokenizer")
+    tokenizer = load_tokenizer(beside(directory) / "tokenizer")
     if mlm is not None:
         check_tokenizer(tokenizer, mlm, directory)
     reading = Reading(tokenizer, None if mlm is None else load_mlm(mlm).eval())
@@ -208,9 +208,9 @@ def limit_alarm(system: Mapping[str, Any]) -> LeakAlarm:
     return LeakAlarm("better than the limit", -high, 0.0, sentence)
 
 
-def _bayes(directory: Path, meta: Meta, on_message: Say) -> BayesLimit | None:
+def _bayes(directory: Place, meta: Meta, on_message: Say) -> BayesLimit | None:
     try:
-        provider = MarkovProvider(load_config(directory / "config.toml"))
+        provider = MarkovProvider(load_config(beside(directory) / "config.toml"))
     except (SynthenticityError, OSError) as error:
         on_message(f"{directory}: its limit is not known: {error}")
         return None

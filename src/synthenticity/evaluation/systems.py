@@ -15,6 +15,8 @@ from synthenticity.evaluation.leaks import HUMAN_COLUMNS
 from synthenticity.evaluation.predictions import Predictions, predict
 from synthenticity.evaluation.sequences import COLUMNS, Sequences, sequences_of
 from synthenticity.stream.dataset_consumer import DatasetConsumer
+from synthenticity.stream.object_store import is_url
+from synthenticity.stream.places import Place, beside
 from synthenticity.text.tokenization import load_tokenizer, tokenizer_fingerprint
 from synthenticity.training.sequence_scorer import SequenceScorer
 
@@ -37,7 +39,7 @@ class Reading:
     model: Any = None
     passes: int = PASSES
 
-    def read(self, directory: Path, split: str) -> Sequences:
+    def read(self, directory: Place, split: str) -> Sequences:
         """Return a split, with the text before filling, too, where files have it.
 
         Raises:
@@ -57,7 +59,7 @@ class Reading:
             return sequences
         return sequences.read_by(self.model, self.tokenizer, passes=self.passes)
 
-    def human_text(self, directory: Path) -> Sequences:
+    def human_text(self, directory: Place) -> Sequences:
         """Return what nobody touched of a val split: thresholds are chosen by it.
 
         Raises:
@@ -141,18 +143,18 @@ def thresholds_of(said: Mapping[str, Said]) -> dict[str, dict[float, float]]:
     }
 
 
-def check_folder(given: Path) -> None:
+def check_folder(given: Place) -> None:
     """Refuse a path at which there is nothing, before the hub is asked for it.
 
     Raises:
         ConfigError: it is no folder.
 
     """
-    if not given.is_dir():
+    if not is_url(given) and not Path(given).is_dir():
         raise ConfigError(f"{given}: is no folder. Give a run, or a data set made by prepare.")
 
 
-def check_tokenizer(own: Any, given: Path | str, run: Path) -> None:
+def check_tokenizer(own: Any, given: Place, run: Place) -> None:
     """Refuse a run, data or a model that read other tokens than the scorer.
 
     Raises:
@@ -162,8 +164,8 @@ def check_tokenizer(own: Any, given: Path | str, run: Path) -> None:
     """
     if isinstance(given, Path):
         check_folder(given)
-    beside = Path(given) / "tokenizer"  # as data have it
-    other = load_tokenizer(beside if beside.is_dir() else given)
+    folder = beside(given) / "tokenizer"  # as data have it
+    other = load_tokenizer(folder if folder.is_dir() else given)
     if tokenizer_fingerprint(other) != tokenizer_fingerprint(own):
         raise CompatibilityError(
             f"{given}: its tokenizer ({len(other)} tokens) is not that of {run} ({len(own)} "

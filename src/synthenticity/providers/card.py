@@ -21,7 +21,7 @@ def finite_set_card(
     splits = {name: count * meta.rows_per_file for name, count in files.items() if count}
     figures = summary.to_json()
     return data_card(
-        queue.directory.resolve().name,
+        queue.title,
         rows={HUB_SPLITS[name]: rows for name, rows in splits.items()},
         files={HUB_SPLITS[name]: f"{name}/*.parquet" for name in splits},
         licence=licence,

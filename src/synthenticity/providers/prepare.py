@@ -32,7 +32,10 @@ from synthenticity.providers.making import FileMaker, Places, find_places
 from synthenticity.providers.run import PrepareProgress, Run
 from synthenticity.stream.batch_queue import TRAIN, BatchQueue
 from synthenticity.stream.meta import FINITE, LIVE, Meta
+from synthenticity.stream.object_store import is_url
 from synthenticity.stream.ownership import BACKLOG_FULL
+from synthenticity.stream.places import Place
+from synthenticity.stream.staged_set import StagedSet
 from synthenticity.stream.summary import StreamSummary, summarize
 
 logger = logging.getLogger(__name__)
@@ -56,6 +59,7 @@ def prepare(
     samples: int | None = None,
     splits: Sequence[str] = SPLITS,
     licence: str | None = None,
+    staging: Path | None = None,
     provider: DataProviderBase | None = None,
     on_progress: Callable[[PrepareProgress], None] = lambda progress: None,
     on_end: Callable[[dict[str, Any]], None] = lambda summary: None,
@@ -69,11 +73,14 @@ def prepare(
 
     Args:
         config: the settings.
-        directory: where to; default `config.data_dir`.
+        directory: where to; default `config.data_dir`. A finite data set may go to an object
+            store: a URL.
         files: make a finite data set of this many files a split; None: a live queue, endlessly.
         samples: or of this many sequences a split, rounded up to whole files.
         splits: the splits of a finite data set.
         licence: of the texts, for the card of a finite data set.
+        staging: where files on their way to an object store lie until they are uploaded; default:
+            in the user's cache.
         provider: in place of the one that `config.dataset` names.
         on_progress: called after each file and at the start of each wait: for the consumer, or
             for space on a full disk.
@@ -100,9 +107,8 @@ def prepare(
     places = find_places(config, workers, devices, cluster)
     _check_workers(places, provider, None if files is not None else config.max_backlog_files)
     config = places.config
-    target = Path(directory or config.data_dir)
-    queue = BatchQueue(target, max_backlog_files=config.max_backlog_files, commit=config.commit)
-    _check_place(queue)
+    queue = _open(config, directory or config.data_dir, staging, live=files is None)
+    target = queue.directory
     provider = provider or find_provider(config.dataset)(config)
     meta = provider.meta(LIVE if files is None else FINITE)
     stop = stop or threading.Event()
@@ -127,8 +133,27 @@ def prepare(
             on_end(_finish(run, meta, unknown_share))
             raise
         summary = _finish(run, meta, unknown_share)
+        queue.settle()
     on_end(summary)
     return summary
+
+
+def _open(config: Config, place: Place, staging: Path | None, *, live: bool) -> BatchQueue:
+    """Return the queue that files are committed to, if it is a place for them."""
+    if not is_url(place):
+        if staging is not None:
+            raise ConfigError(f"staging: has no effect, {place} is no URL. Leave it out.")
+        queue = BatchQueue(place, max_backlog_files=config.max_backlog_files, commit=config.commit)
+        _check_place(queue)
+        return queue
+    if live:
+        raise ConfigError(
+            f"{place}: an object store cannot keep a live queue, which needs links and one owner. "
+            "Give --files for a finite data set, or a local directory."
+        )
+    stored = StagedSet(str(place), staging, commit=config.commit)
+    stored.check_place(OUR_NAMES)
+    return stored
 
 
 def _check_workers(places: Places, provider: DataProviderBase | None, backlog: int | None) -> None:

@@ -18,6 +18,7 @@ from synthenticity.config_file import write_config
 from synthenticity.errors import ConfigError, QueueError
 from synthenticity.stream.batch_queue import BatchQueue
 from synthenticity.stream.meta import FINITE
+from synthenticity.stream.object_store import is_url
 from synthenticity.text.files import STANDARD_INPUT
 
 STOP_SECONDS = 20
@@ -41,6 +42,11 @@ def provider_running(config: Config) -> Iterator[Callable[[], bool]]:
         raise ConfigError(
             f"corpus: {STANDARD_INPUT} (standard input) cannot be read with --prepare. Save the "
             "text in a file, or run synthenticity prepare by itself."
+        )
+    if is_url(config.data_dir):
+        raise ConfigError(
+            f"data_dir: {config.data_dir} is on an object store, which cannot keep the live queue "
+            "that --prepare makes. Leave out --prepare, or give a local directory."
         )
     meta = BatchQueue(config.data_dir).meta()
     if meta is not None and meta.kind == FINITE:

@@ -214,16 +214,33 @@ def read_batch_file(
         if error.errno not in (errno.EISDIR, errno.ELOOP):
             raise
         raise BatchFileError(f"{path}: is no file ({error.strerror}). Remove it.") from None
+    return decode_batch_file(raw, path, expected, columns=columns)
+
+
+def decode_batch_file(
+    raw: bytes,
+    name: str | Path,
+    expected: Identity | None = None,
+    *,
+    columns: Sequence[str] | None = None,
+) -> BatchFile:
+    """Verify the bytes of a batch file, as `read_batch_file` does; `name` is for messages.
+
+    Raises:
+        BatchFileError: they are not exactly what they should be, with the reason.
+        MemoryError: there is too little memory, which says nothing about the file.
+
+    """
     try:
         return _decode(raw, expected, columns)
     except MemoryError:  # Arrow's is one of its own errors, too
         raise
     except BatchFileError as error:
-        raise BatchFileError(f"{path}: {error}") from None
+        raise BatchFileError(f"{name}: {error}") from None
     except UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BatchFileError(
-            f"{path}: is damaged or not a batch file ({reason}). Remove it; the provider makes "
+            f"{name}: is damaged or not a batch file ({reason}). Remove it; the provider makes "
             "it again."
         ) from None
 

@@ -22,6 +22,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
+from typing import ClassVar
 
 from synthenticity.durable import is_full, make_folder, write_new
 from synthenticity.errors import BatchFileError, QueueError
@@ -54,6 +55,11 @@ class BatchQueue:
 
     """
 
+    poll_seconds: ClassVar[float] = 0.1
+    """How often one who waits looks."""
+    knows_owner: ClassVar[bool] = True
+    """Whether a provider at work is seen, wherever it runs."""
+
     def __init__(
         self, directory: str | Path, *, max_backlog_files: int = 3, commit: str = LINK
     ) -> None:
@@ -62,6 +68,16 @@ class BatchQueue:
         self.private = self.directory / ".queue"
         self._link = commit == LINK
         self._temporaries = self.private / "tmp"
+
+    @property
+    def name(self) -> str:
+        """How people name the place."""
+        return str(self.directory)
+
+    @property
+    def title(self) -> str:
+        """Its last part."""
+        return self.directory.resolve().name
 
     # What is there.
 
@@ -75,14 +91,28 @@ class BatchQueue:
 
     def numbers(self, split: str) -> list[int]:
         """Return the numbers of the files that are there, in order."""
-        try:
-            # Unlike a glob, this does not pass over what it cannot read.
-            names = [path.name for path in (self.directory / split).iterdir()]
-        except FileNotFoundError:
-            return []
+        names = self._names(split)
         named = (re.fullmatch(rf"{split}-([0-9]{{8,}})\.parquet", name) for name in names)
         digits = (match[1] for match in named if match)
         return sorted(int(text) for text in digits if text == f"{int(text):08d}")
+
+    def _names(self, split: str) -> list[str]:
+        try:
+            # Unlike a glob, this does not pass over what it cannot read.
+            return [path.name for path in (self.directory / split).iterdir()]
+        except FileNotFoundError:
+            return []
+
+    def has(self, split: str, number: int) -> bool:
+        """Whether a file is there."""
+        return self.path(split, number).exists()
+
+    def content(self, split: str, number: int) -> bytes | None:
+        """Return the bytes of a file as they are, or None if it is not there."""
+        try:
+            return self.path(split, number).read_bytes()
+        except FileNotFoundError:
+            return None
 
     def acknowledgement(self) -> Acknowledgement:
         """Return what the consumer said last.
@@ -183,11 +213,11 @@ class BatchQueue:
 
         """
         found = self.meta()
-        if found is None:
-            content = json.dumps(meta.to_json(), indent=2, ensure_ascii=False) + "\n"
-            self._commit(self.directory / META_NAME, content.encode())
+        if found is not None:
+            check_same_meta(self.directory, found, meta)
             return
-        check_same_meta(self.directory, found, meta)
+        content = json.dumps(meta.to_json(), indent=2, ensure_ascii=False) + "\n"
+        self._commit(self.directory / META_NAME, content.encode())
 
     def put(self, split: str, number: int, content: bytes) -> bool:
         """Commit a file; return False if it is there already (then nothing is changed).
@@ -205,6 +235,9 @@ class BatchQueue:
                 "the same command again."
             ) from None
         return self._commit(self.path(split, number), content)
+
+    def settle(self) -> None:
+        """Make what was written beside the files seen by readers: in a directory it is."""
 
     def _commit(self, path: Path, content: bytes) -> bool:
         for folder in (path.parent, self._temporaries):

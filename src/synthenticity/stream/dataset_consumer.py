@@ -30,22 +30,22 @@ from synthenticity.errors import (
 from synthenticity.faults import point
 from synthenticity.seeding import numpy_rng
 from synthenticity.stream.batch_file import BatchFile, Columns
-from synthenticity.stream.batch_queue import TRAIN, BatchQueue
+from synthenticity.stream.batch_queue import TRAIN
 from synthenticity.stream.meta import FINITE, LIVE, Meta
 from synthenticity.stream.ownership import still_beats
+from synthenticity.stream.places import open_queue
 from synthenticity.stream.slicing import share_of
 from synthenticity.stream.waiting import NeverStopped, Stop, provider_news
 
 logger = logging.getLogger(__name__)
-
-POLL_SECONDS = 0.1
 
 
 class DatasetConsumer:
     """Reads one split of a directory of batch files.
 
     Args:
-        directory: a queue or a finite data set; it need not exist yet.
+        directory: a queue or a finite data set, or the URL of one on an object store; it need not
+            exist yet.
         batch_size: sequences of a batch, of all ranks together; need not be the provider's.
         split: `train`, `val`, or another that the directory holds.
         columns: hand out these columns; by default those with role input or target.
@@ -91,7 +91,7 @@ class DatasetConsumer:
         name: str = "",
     ) -> None:
         self.share = share_of(batch_size, world_size)
-        self.queue = BatchQueue(directory)
+        self.queue = open_queue(directory)
         self.rank, self.world_size = rank, world_size
         self.name = name
         self.split = split
@@ -131,14 +131,13 @@ class DatasetConsumer:
         """
         if self.split == TRAIN and self.meta.kind == LIVE:
             return None
-        directory = self.queue.directory
         self._wait_for(self._is_complete, f"complete {self.split} set")
         numbers = self.queue.numbers(self.split)
         if numbers != list(range(len(numbers))):
             missing = sorted(set(range(len(numbers))) - set(numbers))
             raise QueueError(
-                f"{directory / self.split}: files {missing} are missing. Run prepare again; it "
-                "makes what is missing."
+                f"{self.queue.name}/{self.split}: files {missing} are missing. Run prepare "
+                "again; it makes what is missing."
             )
         return min(len(numbers), self._max_files or len(numbers))
 
@@ -206,7 +205,7 @@ class DatasetConsumer:
     def read_all(self) -> Columns:
         """Return a whole fixed set, in file order."""
         if self.rows_per_epoch is None:
-            raise QueueError(f"{self.queue.directory}: the live {self.split} split has no end.")
+            raise QueueError(f"{self.queue.name}: the live {self.split} split has no end.")
         parts = [self._read_file(number) for number in range(self._fixed_files or 0)]
         return {name: np.concatenate([part[name] for part in parts]) for name in self.columns}
 
@@ -243,7 +242,7 @@ class DatasetConsumer:
 
     def _is_there(self, number: int) -> bool:
         self._check_still_needed(number)
-        return self.queue.path(self.split, number).exists()
+        return self.queue.has(self.split, number)
 
     def in_worker(self, stop: Stop, while_waiting: Callable[[], bool]) -> "DatasetConsumer":
         """Return a copy that waits without a word or an end, for another process to read with."""
@@ -287,7 +286,7 @@ class DatasetConsumer:
         file = self._wait_for(attempt, f"{self.split} file {number}")
         if file.identity.fingerprint != self.meta.fingerprint:
             raise CompatibilityError(
-                f"{self.queue.directory}: holds other data than when this run began: somebody made "
+                f"{self.queue.name}: holds other data than when this run began: somebody made "
                 "it anew with another configuration. Start another run, with another directory."
             )
         if len(file) != self.meta.rows_per_file:
@@ -303,7 +302,7 @@ class DatasetConsumer:
         """Raise if another consumer has let go of a file, which then never comes again."""
         if self._fixed_files is None and number < self.queue.first_unacknowledged():
             raise QueueError(
-                f"{self.queue.directory}: train file {number} was acknowledged and removed by "
+                f"{self.queue.name}: train file {number} was acknowledged and removed by "
                 "another consumer. Continue the run that owns this queue, or use another queue."
             )
 
@@ -312,29 +311,32 @@ class DatasetConsumer:
         deadline = time.monotonic() + self._wait_seconds
         said = False
         while not (result := attempt()):
-            if self._is_finite() and not self._provider_alive() and not self._provider_beats():
+            if self._nobody_makes_it():
                 files = self.queue.announced(self.split) or "N"
                 raise QueueError(
-                    f"{self.queue.directory}: has no {what}, and nobody is making it. Run "
+                    f"{self.queue.name}: has no {what}, and nobody is making it. Run "
                     f"synthenticity prepare CONFIG --files {files} "
-                    f"--out-dir {shlex.quote(str(self.queue.directory))}; it makes what is missing."
+                    f"--out-dir {shlex.quote(self.queue.name)}; it makes what is missing."
                 )
             if time.monotonic() >= deadline:
                 raise ProviderTimeoutError(
-                    f"{self.queue.directory}: no {what} after {self._wait_seconds:g} s. "
+                    f"{self.queue.name}: no {what} after {self._wait_seconds:g} s. "
                     f"{provider_news(self.queue)}"
                 )
             on_its_way = self.while_waiting()
             if not said and not on_its_way and not self._provider_alive():
                 self._on_wait(f"Waiting for {what}. {provider_news(self.queue)}")
                 said = True
-            if self._stop.wait(POLL_SECONDS):
+            if self._stop.wait(self.queue.poll_seconds):
                 raise KeyboardInterrupt
         return result
 
-    def _is_finite(self) -> bool:
+    def _nobody_makes_it(self) -> bool:
+        """Whether a finite data set is not complete, and surely will not be."""
         meta = getattr(self, "meta", None)
-        return meta is not None and meta.kind == FINITE
+        finite = meta is not None and meta.kind == FINITE
+        unseen = not self._provider_alive() and self.queue.knows_owner
+        return finite and unseen and not self._provider_beats()
 
     def _provider_beats(self) -> bool:
         return still_beats(self.queue.private)

@@ -83,12 +83,25 @@ def read_meta(directory: Path) -> Meta | None:
     """
     path = directory / META_NAME
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return parse_meta(path.read_bytes(), path)
     except FileNotFoundError:
         return None
     except NotADirectoryError:
         raise QueueError(f"{directory}: is a file. Give a directory of batch files.") from None
-    except (ValueError, OSError, RecursionError) as error:
+    except OSError as error:
+        raise QueueError(f"{path}: cannot be read ({error}). Make the data again.") from None
+
+
+def parse_meta(raw: bytes, path: Path | str) -> Meta:
+    """Return what the bytes of a `meta.json` say; `path` is for messages.
+
+    Raises:
+        QueueError: it is damaged or of another format version; names both.
+
+    """
+    try:
+        content = json.loads(raw.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
         raise QueueError(f"{path}: cannot be read ({error}). Make the data again.") from None
     if not isinstance(content, dict) or not set(content) >= _OWN_KEYS:
         raise QueueError(f"{path}: is not the meta file of a batch directory.")
@@ -119,7 +132,7 @@ def _from_json(content: Mapping[str, Any]) -> Meta | None:
         return None
 
 
-def check_same_meta(directory: Path, found: Meta, wanted: Meta) -> None:
+def check_same_meta(directory: str | Path, found: Meta, wanted: Meta) -> None:
     """Raise a `CompatibilityError` with the differing keys if a directory holds other data."""
     differing = found.differences(wanted)
     if differing:

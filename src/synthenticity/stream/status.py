@@ -22,7 +22,9 @@ from synthenticity.stream.audit import SPLITS, how_many, missing_numbers
 from synthenticity.stream.batch_file import FORMAT_VERSION
 from synthenticity.stream.batch_queue import TRAIN, BatchQueue
 from synthenticity.stream.meta import LIVE, Meta
+from synthenticity.stream.object_set import ObjectSet
 from synthenticity.stream.ownership import BACKLOG_FULL, DISK_FULL, OwnerState
+from synthenticity.stream.places import open_queue
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,12 @@ class QueueStatus:
     last_reason: str
     temporaries: int
     used_bytes: int
-    free_bytes: int
+    free_bytes: int | None
+    """Not known of an object store."""
     files_that_fit: int | None
     """How many more files the free space holds."""
+    knows_owner: bool = True
+    """False: a provider on another machine is not seen, as of an object store."""
 
     @property
     def alive(self) -> bool:
@@ -93,7 +98,7 @@ def queue_status(directory: str | Path) -> QueueStatus:
         QueueError: the directory holds no batch files, or one of its small files is damaged.
 
     """
-    queue = BatchQueue(directory)
+    queue = open_queue(directory)
     meta = described(queue)
     owner, said = queue.owner(), queue.acknowledgement()
     numbers = {split: queue.numbers(split) for split in SPLITS}
@@ -126,6 +131,7 @@ def queue_status(directory: str | Path) -> QueueStatus:
         used_bytes=used,
         free_bytes=free,
         files_that_fit=fit,
+        knows_owner=queue.knows_owner,
     )
 
 
@@ -139,7 +145,7 @@ def described(queue: BatchQueue) -> Meta:
     meta = queue.meta()
     if meta is None:
         raise QueueError(
-            f"{queue.directory}: holds no batch files (no meta.json). Make some: "
+            f"{queue.name}: holds no batch files (no meta.json). Make some: "
             "synthenticity prepare CONFIG --out-dir DIR"
         )
     return meta
@@ -180,8 +186,10 @@ def _last_reason(place: Path) -> str:
     return newest[1]
 
 
-def _space(queue: BatchQueue, numbers: dict[str, list[int]]) -> tuple[int, int, int | None]:
+def _space(queue: BatchQueue, numbers: dict[str, list[int]]) -> tuple[int, int | None, int | None]:
     """Return the bytes used and free, and how many more files of the usual size fit."""
+    if isinstance(queue, ObjectSet):
+        return sum(queue.sizes()), None, None
     used = sum(_all_sizes(queue.directory))
     free = shutil.disk_usage(queue.directory).free
     sizes: list[int] = []
@@ -232,7 +240,8 @@ def _what_is_missing(now: QueueStatus) -> str:
         return "complete" if now.files else f"nothing was made yet. {_how_to_start(now)}"
     lack = f"{_files(count)} {'is' if count == 1 else 'are'} missing"
     if now.owner is None or not now.alive:
-        return f"nobody provides: {lack}. {_how_to_start(now)}"
+        who = "nobody provides" if now.knows_owner else "nobody provides on this machine"
+        return f"{who}: {lack}. {_how_to_start(now)}"
     if now.owner.state == DISK_FULL:
         return f"the provider waits for disk space; {lack}"
     made = now.files_per_second_made

@@ -5,6 +5,7 @@ import time
 from typing import Protocol
 
 from synthenticity.stream.batch_queue import BatchQueue
+from synthenticity.stream.object_set import ObjectSet
 
 
 class Stop(Protocol):
@@ -26,6 +27,8 @@ class NeverStopped:
 
 def provider_news(queue: BatchQueue) -> str:
     """Say why nothing comes from a queue: nobody is there, or somebody who does what."""
+    if isinstance(queue, ObjectSet):
+        return queue.said_of_owner()
     directory = queue.directory
     start = (
         f"Start one: synthenticity prepare CONFIG --out-dir {shlex.quote(str(directory))} "

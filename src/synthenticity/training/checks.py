@@ -13,6 +13,7 @@ from synthenticity.config_file import load_config, to_mapping
 from synthenticity.errors import CompatibilityError, ConfigError
 from synthenticity.runtimes.devices import resolve_device
 from synthenticity.stream.meta import LIVE, Meta
+from synthenticity.stream.places import beside
 from synthenticity.text.tokenization import load_tokenizer
 from synthenticity.training.checkpoint_files import newest_checkpoint, verify_checkpoint
 from synthenticity.training.model import (
@@ -134,7 +135,7 @@ def check_sizes(config: Config, meta: Meta, backlog: int) -> None:
         path = getattr(config, name)
         if not path:
             continue
-        tokenizer = load_tokenizer(Path(config.data_dir) / "tokenizer")
+        tokenizer = load_tokenizer(beside(config.data_dir) / "tokenizer")
         check_tokenizer(path, tokenizer, name)
         limit = tokens_of(path)
         if length > limit:

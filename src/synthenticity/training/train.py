@@ -25,6 +25,7 @@ from synthenticity.faults import point
 from synthenticity.runtimes.memory import keep_freed_memory
 from synthenticity.stream.dataset_consumer import DatasetConsumer
 from synthenticity.stream.meta import Meta
+from synthenticity.stream.places import beside
 from synthenticity.text.tokenization import load_tokenizer, tokenizer_fingerprint
 from synthenticity.training.arguments import trainer_arguments
 from synthenticity.training.callbacks import (
@@ -185,7 +186,7 @@ def _check_same_data(
 ) -> None:
     if resumed and resumed[1]["data_fingerprint"] != consumer.meta.fingerprint:
         raise CompatibilityError(
-            f"{resumed[0]}: was trained on other data than {consumer.queue.directory} holds. "
+            f"{resumed[0]}: was trained on other data than {consumer.queue.name} holds. "
             "Continue with the same data, or use another --out_dir."
         )
 
@@ -233,7 +234,7 @@ def _build_trainer(
     start_step: int,
     on_progress: Callable[[TrainProgress], None],
 ) -> StreamTrainer:
-    tokenizer = load_tokenizer(Path(config.data_dir) / "tokenizer")
+    tokenizer = load_tokenizer(beside(config.data_dir) / "tokenizer")
     val = DatasetConsumer(
         config.data_dir,
         batch_size=config.batch_size,
