@@ -1,7 +1,8 @@
 """What 8 bits change of a scorer in ONNX: ours, fixed scales, and scales of the whole batch.
 
 Says, of the windows of a test split, how far synthenticity and token probabilities are from those
-in PyTorch, how far a text alone is from the same text in a batch, and how large the file is.
+in PyTorch, how far a text alone is from the same text in a batch, how large the file is, and how
+fast: ONNX Runtime and the forward of `Scorer` read the same windows in turns, on as many threads.
 
     python benchmarks/export_int8.py DEMO [SUBWORD_RUN SUBWORD_DATA]     (needs the extra onnx)
 
@@ -10,7 +11,8 @@ DEMO is the folder of a finished demo.
 
 import argparse
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +23,16 @@ import torch
 from onnxruntime import quantization
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from synthenticity.scoring.forward import fast_scorer
 from synthenticity.scoring.onnx_export import export_onnx
 from synthenticity.stream.dataset_consumer import DatasetConsumer
 from synthenticity.training.model import load_scorer
 
 ROWS = 16
+SCORER = "Scorer"
+ROUNDS, TIMED = 9, 32
+"""Of the speed: each way reads so many windows in each round."""
 Windows = dict[str, np.ndarray]
-
-
 WINDOWS = {"characters": 400, "sub-word": 128}
 
 
@@ -53,7 +57,8 @@ def main() -> None:
         f"{WINDOWS['characters']} windows of held-out plays and {WINDOWS['sub-word']} of held-out "
         "documents; how far a text alone is from itself in a batch of 16; the error of the ratio "
         "against the truth. `int8` is what export writes; the two below it are ONNX Runtime's own "
-        "ways.",
+        "ways. Speed: windows a second in batches of 16, and the median ratio to float32 in ONNX "
+        "Runtime and to the forward of `Scorer` (PyTorch, float32), which took turns with it.",
         rows=rows,
     )
 
@@ -71,7 +76,59 @@ def compared(run: str, data: str, windows: int) -> list[dict[str, str]]:
         exact = folder / "float32" / "model.onnx"
         others = alternatives(exact, folder, {name: rows[:128] for name, rows in val.items()})
         paths = {"float32": exact, "int8": folder / "int8" / "model.onnx", **others}
-        return [row(name, path, test, expected, true) for name, path in paths.items()]
+        fast = speeds(run, paths, {name: rows[:TIMED] for name, rows in test.items()})
+        return [row(name, path, test, expected, true) | fast[name] for name, path in paths.items()]
+
+
+def speeds(run: str, paths: dict[str, Path], windows: Windows) -> dict[str, dict[str, str]]:
+    """Return how fast each file is read, in turns with the others and with `Scorer`."""
+    ways: dict[str, Callable[[], None]] = {
+        name: reader(path, windows) for name, path in paths.items()
+    }
+    ways[SCORER] = torch_reader(run, windows)
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(1 + ROUNDS):
+        for name, read_all in ways.items():
+            begun = time.perf_counter()
+            read_all()
+            if number:  # the first round warms up
+                seconds[name].append(time.perf_counter() - begun)
+    times = {name: np.array(each) for name, each in seconds.items()}
+    return {
+        name: {
+            "windows/s": f"{len(windows['input_ids']) / np.median(times[name]):.1f}",
+            "speed, of float32's": f"{np.median(times['float32'] / times[name]):.2f}",
+            "of Scorer's": f"{np.median(times[SCORER] / times[name]):.2f}",
+        }
+        for name in paths
+    }
+
+
+def reader(path: Path, windows: Windows) -> Callable[[], None]:
+    session = session_of(path)
+
+    def read_all() -> None:
+        for batch in batches(windows):
+            session.run(None, batch)
+
+    return read_all
+
+
+def torch_reader(run: str, windows: Windows) -> Callable[[], None]:
+    scorer = fast_scorer(load_scorer(run), torch.device("cpu"), torch.float32)
+
+    @torch.inference_mode()
+    def read_all() -> None:
+        for batch in batches(windows):
+            scorer(*(torch.from_numpy(rows) for rows in batch.values()))
+
+    return read_all
+
+
+def session_of(path: Path) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def read(data: str, split: str, run: str) -> tuple[Windows, np.ndarray]:
@@ -100,7 +157,7 @@ def said_by_torch(run: str, windows: Windows) -> list[np.ndarray]:
 
 
 def said_by_onnx(path: Path, windows: Windows) -> list[np.ndarray]:
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = session_of(path)
     said = [session.run(["synthenticity", "token_logits"], batch) for batch in batches(windows)]
     ratios, logits = (np.concatenate(each) for each in zip(*said, strict=True))
     return [ratios, 1 / (1 + np.exp(-logits))]

@@ -4,10 +4,13 @@ import io
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from synthenticity import cli
+from synthenticity.scoring.critic import TokenCritic
+from synthenticity.synthesis import filling_model
 
 DRAFT = "the king and his fool\r\nwent to a hall where night fell on stone; " * 2
 
@@ -88,6 +91,25 @@ def test_a_person_sees_the_rounds_the_text_and_what_it_is_worth(
     assert [remasked for _, remasked in rows[1:]] == ["13", "11", "6"]
     assert "kept: after round 3" in shown
     assert "no score of this scorer is evidence" in shown
+
+
+def test_device_and_arithmetic_are_those_of_both_models(
+    critique: Critique, draft: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[dict[str, object]] = []
+    for owner, name in ((TokenCritic, "from_pretrained"), (filling_model, "load_filling_model")):
+        load = getattr(owner, name)
+
+        def watched(path: object, load: Any = load, **how: object) -> Any:
+            told.append(how)
+            return load(path, **how)
+
+        monkeypatch.setattr(owner, name, watched)
+    chosen = ("--device", "cpu", "--dtype", "float32")
+    assert critique.said(cli.GOOD, draft, "--plain", *chosen)[0]
+    assert told == [{"device": "cpu", "dtype": "float32"}] * 2
+    for wrong in (("--device", "abacus"), ("--dtype", "float8")):
+        assert wrong[1] in critique.said(cli.USER_ERROR, draft, *wrong)[1]
 
 
 def test_what_cannot_be_improved_is_refused(

@@ -48,6 +48,17 @@ def conformal_quantile(values: NDArray[np.floating], share: float) -> float:
     return float(np.sort(values)[place - 1])
 
 
+def least_cases(rate: float) -> int:
+    """Return how many values a quantile that the next exceeds with at most this probability takes.
+
+    Of fewer, `conformal_quantile` is their largest, which promises less.
+
+    >>> least_cases(0.01)
+    99
+    """
+    return int(np.ceil(1 / rate - 1e-9)) - 1
+
+
 def auroc(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> float:
     """Return the area under the ROC curve, ties counted half; NaN if one class is empty.
 

@@ -18,6 +18,7 @@ from synthenticity.evaluation.known_limits import GENIE
 from synthenticity.evaluation.leaks import LeakAlarm
 from synthenticity.evaluation.sequences import Sequences
 from synthenticity.providers.prepare import prepare
+from synthenticity.scoring.calibration import weights_fingerprint
 from synthenticity.stream.dataset_consumer import DatasetConsumer
 from synthenticity.training.model import load_scorer
 
@@ -36,6 +37,10 @@ def found(scorer_path: Path, scorer_config: Config, spans: Path, mlm_path: Path)
     data = [Path(scorer_config.data_dir), spans]
     result = evaluate([scorer_path, scorer_path], data, mlm=mlm_path, effort=Effort(times=50))
     return json.loads(json.dumps(result.to_json()))
+
+
+def test_it_says_which_weights_it_is_of(found: dict, scorer_path: Path) -> None:
+    assert found["weights"] == [weights_fingerprint(scorer_path)] * 2
 
 
 def test_every_system_is_judged_on_every_row(found: dict) -> None:

@@ -70,7 +70,7 @@ def evaluated(run: Path, *, rings: bool = False, tokens: bool = True, sets: int 
         evidence.append(Evidence(test, said))
     thresholds = {SCORER: {"0.05": 0.1, "0.01": 0.2}}
     ratios = RNG.random(100)
-    return Evaluated([str(run)], 100, thresholds, rows, evidence, ratios, TOKENIZER)
+    return Evaluated([str(run)], ["5fd7"], 100, thresholds, rows, evidence, ratios, TOKENIZER)
 
 
 @pytest.fixture

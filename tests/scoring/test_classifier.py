@@ -128,6 +128,33 @@ def test_a_text_without_known_tokens_is_named_when_it_is_asked_about(
         classifier.predict(["the king", ""])
 
 
+def test_texts_that_the_scorer_abstains_of_are_answered_with_one_warning(
+    scorer_path: Path, labelled: tuple[list[str], np.ndarray]
+) -> None:
+    classifier = SyntheticTextClassifier(scorer_path, device="cpu").fit(*labelled)
+    texts = ["the king and his fool", "t", "a", "the king \u05e9\u05dc\u05d5\u05dd"]
+    expected = r"abstains of 3 of 4 texts.*\(2 too short; 1 wrong language .* for this scorer\)"
+    for ask in (classifier.predict, classifier.predict_proba, classifier.decision_function):
+        with pytest.warns(UserWarning, match=expected) as warned:
+            assert np.isfinite(ask(texts)).all()
+        assert len(warned) == 1
+    with pytest.warns(UserWarning, match="abstains of 3 of 4 texts"):
+        clone(classifier).fit(texts, [0, 1, 0, 1])
+
+
+def test_it_says_which_texts_the_scorer_abstains_of_and_why(scorer_path: Path) -> None:
+    texts = ["the king and his fool", "t", "", "\u05e9\u05dc\u05d5\u05dd"]
+    reasons = SyntheticTextClassifier(scorer_path, device="cpu").abstained(texts)
+    scores = Scorer.from_pretrained(scorer_path, device="cpu").score(texts)
+    assert reasons == [score.abstained for score in scores]
+    assert [reason and reason.partition(":")[0] for reason in reasons] == [
+        None,
+        "too short",
+        "is empty",
+        "mostly unknown tokens",
+    ]
+
+
 def test_wrong_settings_are_refused(scorer_path: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="fpr: 1 is not between"):
         SyntheticTextClassifier(scorer_path, fpr=1).fit(["the king"], [0])

@@ -17,9 +17,11 @@ from scorers import CURVE, loud, save_scorer
 from synthenticity import cli
 from synthenticity.config import Config
 from synthenticity.errors import MissingExtraError, ModelError
-from synthenticity.scoring import onnx_export
-from synthenticity.scoring.onnx_export import OUTPUTS, TOKEN_LOGITS, export_onnx
+from synthenticity.scoring import onnx_export, onnx_trial
+from synthenticity.scoring.onnx_export import OUTPUTS, export_onnx
+from synthenticity.scoring.onnx_trial import TOKEN_LOGITS, find_fault
 from synthenticity.scoring.scorer import Scorer
+from synthenticity.scoring.trial_windows import LEAST_TEXT, trial_windows
 from synthenticity.text.tokenization import load_tokenizer
 from synthenticity.training.model import build_scorer, load_scorer
 from synthenticity.training.sequence_scorer import SequenceScorer
@@ -28,8 +30,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
 INT8_MEAN, INT8_MOST = 0.005, 0.02
-"""By which int8 may move a synthenticity, in the mean and at most (docs/exports.md has .0008 and
-.0034 of a real scorer)."""
+"""By which int8 may move a synthenticity, in the mean and at most."""
 
 
 def read(folder: Path, ids: torch.Tensor, visible: torch.Tensor) -> dict[str, np.ndarray]:
@@ -212,6 +213,77 @@ def test_likelihoods_come_through_as_well(
     assert_same(tmp_path / "onnx", model, 5, 21)
 
 
+def test_every_output_that_is_off_is_found_out(exported: Path, loud_scorer: Path) -> None:
+    path = exported / "model.onnx"
+    true = load_scorer(loud_scorer)
+    assert find_fault(true, path, int8=False) is None
+    wrong = {
+        "token_logits": lambda model: model.channel_head.weight.mul_(1.001),
+        "high": lambda model: model.interval_head.bias[1].add_(0.001),
+        "low": lambda model: model.interval_head.bias[0].add_(0.001),
+        "synthenticity": lambda model: model.cls_head.bias.add_(0.001),
+    }
+    for name, change in wrong.items():
+        model = load_scorer(loud_scorer)
+        with torch.no_grad():
+            change(model)
+        found = find_fault(model, path, int8=False)
+        assert found is not None and found.startswith(f"{name}, by"), (name, found)
+        assert find_fault(model, path, int8=True) is None  # 8 bits round by more
+    for length in (LEAST_TEXT, true.config.block_size):
+        assert_found_at(true, path, length)
+
+
+def assert_found_at(model: SequenceScorer, path: Path, length: int) -> None:
+    """Be off in windows of one length alone, and see that it is found."""
+    forward = model.forward
+
+    def off(ids: torch.Tensor, visible: torch.Tensor) -> Any:
+        said = forward(ids, visible)
+        if ids.shape[1] == length:
+            said.token_logits[-1, 1] += 1
+        return said
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "forward", off)
+        found = find_fault(model, path, int8=False)
+    assert found is not None and found.startswith("token_logits, by")
+
+
+@pytest.mark.parametrize(
+    ("name", "apart", "int8", "right"),
+    [
+        ("synthenticity", 0.9e-5, False, True),
+        ("synthenticity", 1.1e-5, False, False),
+        ("synthenticity", 0.004, True, True),
+        ("synthenticity", 0.006, True, False),  # of all windows, so of their mean
+        ("logit", 3.9e-5, False, True),  # at most a quarter of it is felt
+        ("token_logits", float("nan"), False, False),
+    ],
+)
+def test_the_trial_allows_what_the_docs_promise(
+    name: str, apart: float, int8: bool, right: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = {name: np.zeros((2, 3)) + 0.2}
+    theirs = {name: ours[name] + apart}
+    shown = np.ones((2, 3), dtype=bool)
+    monkeypatch.setattr(onnx_trial, "_said", lambda *_: [(ours, theirs, shown)])
+    fault = find_fault(None, Path("model.onnx"), int8=int8)  # type: ignore[arg-type]
+    assert (fault is None) == right
+
+
+def test_trial_windows_are_framed_and_padded_as_real_ones(loud_scorer: Path) -> None:
+    model, tokenizer = load_scorer(loud_scorer), load_tokenizer(loud_scorer)
+    longest = model.config.block_size
+    ids, visible = trial_windows(model, 4, 10_000)
+    assert ids.shape == visible.shape == (4, longest)
+    assert (ids[:, 0] == tokenizer.cls_token_id).all()
+    assert visible.sum(dim=1).tolist() == [longest, longest // 2] * 2
+    assert (ids[visible == 0] == tokenizer.pad_token_id).all()
+    assert not np.isin(ids[:, 1:][visible[:, 1:] == 1], model.config.special_token_ids).any()
+    assert trial_windows(model, 2, LEAST_TEXT)[1].all()
+
+
 def test_a_missing_extra_is_named(
     loud_scorer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,9 +299,10 @@ def test_a_conversion_that_fails_or_lies_leaves_nothing(
         shutil.copy(exported / "model.onnx", path)
 
     monkeypatch.setattr(onnx_export, "_write", copied)
-    monkeypatch.setattr(onnx_export, "_difference", lambda *_: 0.5)
-    with pytest.raises(ModelError, match="says other scores"):
-        export_onnx(loud_scorer, tmp_path / "onnx")
+    monkeypatch.setattr(onnx_export, "find_fault", lambda *_, **__: "logit, by 0.5")
+    for int8, advice in ((False, "Use Scorer"), (True, "Export without --int8")):
+        with pytest.raises(ModelError, match=rf"says other logit, by 0.5. {advice}"):
+            export_onnx(loud_scorer, tmp_path / "onnx", int8=int8)
 
     def failing(*_: object) -> None:
         raise RuntimeError("no such operator\nand more")

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from huggingface_hub.errors import LocalTokenNotFoundError
 
@@ -15,8 +16,9 @@ from synthenticity.config import Config
 from synthenticity.errors import CompatibilityError, ConfigError
 from synthenticity.evaluation.evaluate import Effort, evaluate
 from synthenticity.scoring.calibration import Calibration, weights_fingerprint
-from synthenticity.scoring.publishing import publish, read_evaluation, staged
+from synthenticity.scoring.publishing import push_to_hub, read_evaluation, staged
 from synthenticity.scoring.scorer import Scorer
+from synthenticity.training.model import load_scorer
 
 TEXT = "the king and his fool went to a hall where night fell on stone"
 
@@ -81,7 +83,7 @@ def test_only_what_a_scorer_needs_is_uploaded_and_it_scores_alike(
     run: Path, evaluation_file: Path, tmp_path: Path
 ) -> None:
     hub = FakeHub()
-    publish(run, "words", hub, evaluation=read_evaluation(evaluation_file), private=True)
+    push_to_hub(run, "words", api=hub, evaluation=read_evaluation(evaluation_file), private=True)
     assert hub.asked == [("words", {"private": True, "exist_ok": True})]
     assert set(hub.files) == {
         "README.md",
@@ -102,7 +104,7 @@ def test_nothing_of_this_machine_is_uploaded(
     run: Path, scorer_path: Path, evaluation_file: Path, scorer_config: Config
 ) -> None:
     hub = FakeHub()
-    publish(run, "words", hub, evaluation=read_evaluation(evaluation_file))
+    push_to_hub(run, "words", api=hub, evaluation=read_evaluation(evaluation_file))
     private = [
         str(scorer_path.parent),
         str(run.parent),
@@ -168,11 +170,12 @@ def test_without_an_evaluation_the_card_says_that_nothing_was_measured(run: Path
 def test_an_evaluation_of_something_else_is_refused(
     run: Path, evaluation_file: Path, tmp_path: Path
 ) -> None:
-    other = read_evaluation(evaluation_file) | {"runs": ["runs/another"]}
-    for wrong, why in ((other, "judges another, not scorer"), ({"rows": 1}, "is not what")):
+    unknown = read_evaluation(evaluation_file)
+    del unknown["weights"]
+    for wrong, why in (({"rows": 1}, "is not what"), (unknown, "which weights .* Evaluate again")):
         hub = FakeHub()
         with pytest.raises(CompatibilityError, match=why):
-            publish(run, "words", hub, evaluation=wrong)
+            push_to_hub(run, "words", api=hub, evaluation=wrong)
         assert hub.asked == []
     for content, why in (("{", "cannot be read as JSON"), ("[]", "is no evaluation")):
         (tmp_path / "e.json").write_text(content, encoding="utf-8")
@@ -180,12 +183,50 @@ def test_an_evaluation_of_something_else_is_refused(
             read_evaluation(tmp_path / "e.json")
 
 
+def test_an_evaluation_of_other_weights_is_refused_whatever_the_folders_name(
+    run: Path, evaluation_file: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / run.name
+    shutil.copytree(run, other)
+    (other / "calibration.json").unlink()
+    model = load_scorer(other)
+    with torch.no_grad():
+        model.cls_head.bias.add_(0.1)
+    model.save_pretrained(other)
+    hub = FakeHub()
+    assert Path(read_evaluation(evaluation_file)["runs"][0]).name == other.name
+    with pytest.raises(CompatibilityError, match=r"judges other weights \(scorer\)"):
+        push_to_hub(other, "words", api=hub, evaluation=evaluation_file)
+    assert hub.asked == []
+    moved = (
+        tmp_path / "moved"
+    )  # and one of these is taken, whatever it is called, calibrated or not
+    shutil.copytree(run, moved)
+    push_to_hub(str(moved), "words", api=hub, evaluation=str(evaluation_file))
+    assert b"## Intervals" in hub.files["README.md"]
+
+
+def test_the_card_says_that_rates_are_by_data_set_and_not_by_domain(
+    run: Path, evaluation_file: Path
+) -> None:
+    with staged(run, "words", read_evaluation(evaluation_file), None) as folder:
+        card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "Rates are by data set: sequences hold no domain" in card
+
+
+def test_a_token_reaches_the_hubs_own_api(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub, given = FakeHub(), []
+    monkeypatch.setattr("huggingface_hub.HfApi", lambda token: given.append(token) or hub)
+    push_to_hub(run, "words", token="hf_mine")
+    assert given == ["hf_mine"] and "model.safetensors" in hub.files
+
+
 def test_a_public_repository_is_not_taken_for_a_private_one(run: Path) -> None:
     hub = FakeHub(private=False)
     with pytest.raises(ConfigError, match="is there already, and public"):
-        publish(run, "words", hub, private=True)
+        push_to_hub(run, "words", api=hub, private=True)
     assert hub.files == {}
-    publish(run, "words", hub)
+    push_to_hub(run, "words", api=hub)
     assert hub.files
 
 
@@ -193,9 +234,9 @@ def test_what_the_hub_refuses_is_one_line(run: Path) -> None:
     for error in (LocalTokenNotFoundError, OSError):  # a network has errors of many kinds
         hub = FakeHub(refuses=error("Token is required.\nand more"))
         with pytest.raises(ConfigError, match=r"\(Token is required.\). Log in with hf auth login"):
-            publish(run, "words", hub)
+            push_to_hub(run, "words", api=hub)
     with pytest.raises(ConfigError, match="is no name on the hub"):
-        publish(run, "a/b/c", FakeHub())
+        push_to_hub(run, "a/b/c", api=FakeHub())
 
 
 def test_a_dry_run_shows_all_and_uploads_nothing(
@@ -226,6 +267,6 @@ def test_the_command_uploads_with_the_hubs_own_api(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hub = FakeHub()
-    monkeypatch.setattr("huggingface_hub.HfApi", lambda: hub)
+    monkeypatch.setattr("huggingface_hub.HfApi", lambda token: hub)
     assert cli.run(["publish", str(run), "--repo", "words", "--private", "--json"]) == cli.GOOD
     assert json.loads(capsys.readouterr().out)["url"] and "model.safetensors" in hub.files

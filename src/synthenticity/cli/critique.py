@@ -54,6 +54,13 @@ def critique(
         ),
     ] = "best",
     seed: Annotated[int, Parameter(help="Of all chance; the same seed gives the same text.")] = 0,
+    device: Annotated[
+        str, Parameter(help="Of both models: auto, cpu, cuda, cuda:1, mps.")
+    ] = "auto",
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16"],
+        Parameter(help="Arithmetic of both; auto: the scorer's float32, the other's its fastest."),
+    ] = "auto",
     plain: Annotated[
         bool, Parameter(negative="", help="Print the text alone; the table goes to standard error.")
     ] = False,
@@ -78,9 +85,10 @@ def critique(
         recipe = Recipe(temperature=fill_temperature)
         check_settings(recipe, settings)  # before any model loads
         lots = numpy_rng(seed, "critique", 0, "control")
-        refined = TokenCritic.from_pretrained(run).refine(
+        how: dict[str, Any] = {"device": device, "dtype": dtype}
+        refined = TokenCritic.from_pretrained(run, **how).refine(
             draft,
-            load_filling_model(mlm),
+            load_filling_model(mlm, **how),
             rng=numpy_rng(seed, "critique", 0, "rounds"),
             recipe=recipe,
             judge=(lambda ids: lots.random(ids.shape)) if control else None,

@@ -78,11 +78,9 @@ def publish(
             name = repo or run.resolve().name
             with publishing.staged(run, name, figures, licence) as folder:
                 return _show(folder, card, as_json)
-        from huggingface_hub import HfApi
-
         assert repo is not None
-        place = publishing.publish(
-            run, repo, HfApi(), evaluation=figures, private=private, licence=licence
+        place = publishing.push_to_hub(
+            run, repo, evaluation=figures, private=private, licence=licence
         )
     print(json.dumps({"url": place}) if as_json else place)
     return GOOD

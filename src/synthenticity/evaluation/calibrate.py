@@ -19,7 +19,7 @@ from synthenticity.errors import ConfigError, CorpusError, MissingExtraError
 from synthenticity.evaluation.predictions import Predictions, predict
 from synthenticity.evaluation.sequences import COLUMNS
 from synthenticity.evaluation.systems import PATIENCE, check_tokenizer
-from synthenticity.metrics import conformal_quantile
+from synthenticity.metrics import conformal_quantile, least_cases
 from synthenticity.runtimes.devices import resolve_device
 from synthenticity.scoring.calibration import Calibration, weights_fingerprint
 from synthenticity.scoring.scorer import Scorer
@@ -128,8 +128,7 @@ def threshold_for(scores: Floats, rate: float) -> float:
 
 
 def _check_enough(documents: int, rate: float) -> None:
-    needed = int(np.ceil(1 / rate - 1e-9)) - 1
-    if documents < needed:
+    if documents < (needed := least_cases(rate)):
         raise CorpusError(
             f"--fpr {rate:g}: needs at least {needed} human documents, got {documents}. Give "
             "more, cut them into paragraphs (--document_per paragraph), or ask for a larger rate."

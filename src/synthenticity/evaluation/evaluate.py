@@ -28,6 +28,7 @@ from synthenticity.evaluation.systems import (
     fitted_baselines,
     thresholds_of,
 )
+from synthenticity.scoring.calibration import weights_fingerprint
 from synthenticity.stream.places import Place, open_queue
 from synthenticity.synthesis.checkpoints import load_mlm
 from synthenticity.text.tokenization import load_tokenizer
@@ -70,6 +71,7 @@ class Evaluated:
 
     Attributes:
         runs: the scorers' folders, one a training seed.
+        weights: fingerprint of each (`weights_fingerprint`), as it was when it was judged.
         fitted: how many sequences the baselines were fitted on.
         thresholds: of each system, by rate of false alarms.
         rows: one a data set, plain values: `name`, `sequences`, `documents`, `files` (SHA-256),
@@ -83,6 +85,7 @@ class Evaluated:
     """
 
     runs: list[str]
+    weights: list[str]
     fitted: int
     thresholds: dict[str, dict[str, float]]
     rows: list[dict[str, Any]]
@@ -97,7 +100,8 @@ class Evaluated:
 
     def to_json(self) -> dict[str, Any]:
         """Return all plain values."""
-        return {name: getattr(self, name) for name in ("runs", "fitted", "thresholds", "rows")}
+        names = ("runs", "weights", "fitted", "thresholds", "rows")
+        return {name: getattr(self, name) for name in names}
 
 
 def evaluate(
@@ -127,6 +131,7 @@ def evaluate(
 
     """
     scorers = [load_scorer(run) for run in runs]
+    weights = [weights_fingerprint(Path(run)) for run in runs]
     others = {name: load_scorer(path) for name, path in (rivals or {}).items()}
     tokenizer = load_tokenizer(runs[0])
     for given in (*runs[1:], *(rivals or {}).values(), *data, *([mlm] if mlm else [])):
@@ -160,6 +165,7 @@ def evaluate(
     }
     return Evaluated(
         runs=[str(run) for run in runs],
+        weights=weights,
         fitted=len(train),
         thresholds=named,
         rows=rows,

@@ -3,10 +3,13 @@
 A scorer says a share; whether a text counts as machine-written is the user's own question, so the
 answer is learned from texts of theirs: a logistic regression on the scorer's logit before any
 calibration, or, of human texts alone, the value that the next one exceeds with at most probability
-`fpr` (split conformal prediction). The scorer itself is not trained.
+`fpr` (split conformal prediction). The scorer itself is not trained. Estimators answer every text,
+so those that the scorer abstains of are answered, too, with a warning; `abstained` says which.
 """
 
-from collections.abc import Iterable, Sequence
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthenticity.errors import ConfigError, CorpusError, MissingExtraError
-from synthenticity.metrics import conformal_quantile
+from synthenticity.metrics import conformal_quantile, least_cases
+from synthenticity.scoring.score import Score
 from synthenticity.scoring.scorer import Scorer
 
 try:
@@ -30,6 +34,10 @@ FARTHEST = 50.0
 
 class SyntheticTextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Tell human texts (0) from those that a machine wrote, in part or whole (1).
+
+    What it says of texts that the scorer abstains of (too short, or too much of them unknown) means
+    little. Each call that meets some gives one `UserWarning` with their number and why; `abstained`
+    names them. A text without any token that the scorer knows is an error.
 
     Args:
         run: a scorer's folder.
@@ -79,9 +87,9 @@ class SyntheticTextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[m
         human_alone = bool((labels == HUMAN).all())
         if human_alone:
             _check_enough(len(given), self.fpr)
-        self._scorer = Scorer.from_pretrained(self.run, device=self.device, dtype=self.dtype)
-        self.classes_ = np.array([HUMAN, MACHINE])
+        self._scorer: Scorer | None = None  # settings may have changed
         logits = self._logits(given)
+        self.classes_ = np.array([HUMAN, MACHINE])
         self.model_: Any = None
         if human_alone:
             self.threshold_ = conformal_quantile(logits, 1 - self.fpr)
@@ -125,6 +133,16 @@ class SyntheticTextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[m
         logits = self._logits(_listed(texts))
         return np.asarray(model.predict_proba(logits[:, None]))
 
+    def abstained(self, texts: Iterable[str]) -> list[str | None]:
+        """Return why the scorer abstains of each text, None where it does not; needs no `fit`.
+
+        Example:
+            why = classifier.abstained(texts)
+            sure = [text for text, reason in zip(texts, why) if reason is None]
+
+        """
+        return [each.abstained for each in self._scores(_listed(texts))]
+
     def _fitted(self) -> "SyntheticTextClassifier":
         from sklearn.utils.validation import check_is_fitted
 
@@ -135,18 +153,37 @@ class SyntheticTextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[m
         """Leave out the scorer, which is its folder's: `run` has to be there when it is asked."""
         return {**self.__dict__, "_scorer": None}
 
+    def _scores(self, texts: list[str]) -> Iterator[Score]:
+        if getattr(self, "_scorer", None) is None:
+            self._scorer = Scorer.from_pretrained(self.run, device=self.device, dtype=self.dtype)
+        assert self._scorer is not None
+        return self._scorer.score(iter(texts))
+
     def _logits(self, texts: list[str]) -> Floats:
         """Return the scorer's logits before any calibration, `[texts]`."""
-        if self._scorer is None:
-            self._scorer = Scorer.from_pretrained(self.run, device=self.device, dtype=self.dtype)
-        logits = np.array([each.logit for each in self._scorer.score(iter(texts))])
+        said = [(each.logit, each.abstained) for each in self._scores(texts)]
+        logits = np.array([logit for logit, _ in said], dtype=np.float64)
         if np.isnan(logits).any():
             number = int(np.isnan(logits).argmax())
             raise CorpusError(
                 f"text {number} ({texts[number][:40]!r}): holds no token that the scorer knows. "
                 "Leave it out."
             )
+        _warn_of([reason for _, reason in said if reason is not None], len(texts))
         return np.asarray(np.clip(logits, -FARTHEST, FARTHEST))
+
+
+def _warn_of(reasons: list[str], texts: int) -> None:
+    """Warn of texts that the scorer abstains of, if there are any: how many, and why."""
+    if not reasons:
+        return
+    kinds = Counter(reason.partition(":")[0] for reason in reasons)
+    counts = "; ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    warnings.warn(
+        f"the scorer abstains of {len(reasons)} of {texts} texts, and what is said of them means "
+        f"little ({counts}). abstained(texts) says which.",
+        stacklevel=4,
+    )
 
 
 def _listed(texts: Iterable[str]) -> list[str]:
@@ -156,8 +193,7 @@ def _listed(texts: Iterable[str]) -> list[str]:
 
 
 def _check_enough(texts: int, rate: float) -> None:
-    needed = int(np.ceil(1 / rate - 1e-9)) - 1
-    if texts < needed:
+    if texts < (needed := least_cases(rate)):
         raise CorpusError(
             f"fpr = {rate:g}: needs at least {needed} human texts, got {texts}. Give more, ask for "
             "a larger rate, or give machine-written texts (1), too."

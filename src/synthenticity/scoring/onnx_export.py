@@ -22,21 +22,18 @@ from synthenticity.runtimes.packing import copy_for_inference
 from synthenticity.scoring.convertible_likelihoods import make_likelihoods_convertible
 from synthenticity.scoring.export_folder import new_folder
 from synthenticity.scoring.framing import framed_tokenizer
+from synthenticity.scoring.onnx_trial import LOGIT, TOKEN_LOGITS, find_fault
+from synthenticity.scoring.trial_windows import trial_windows
 from synthenticity.text.tokenization import load_tokenizer
 from synthenticity.training.model import load_scorer
 from synthenticity.training.sequence_scorer import SequenceScorer
 
 MODEL_FILE = "model.onnx"
 INPUTS = ("input_ids", "attention_mask")
-OUTPUTS = ("synthenticity", "logit", "low", "high")
-TOKEN_LOGITS = "token_logits"
-TOLERANCE = 1e-5
-INT8_TOLERANCE = 0.1
-"""Of a synthenticity: what differs so much was broken, not rounded."""
+OUTPUTS = ("synthenticity", LOGIT, "low", "high")
 BLOCK = 32
 LEAST_TABLE = 2**14
 """Smaller tables of embeddings stay as they are."""
-TRIAL_ROWS = 6
 PAGE = """\
 # {name}
 
@@ -94,16 +91,16 @@ def export_onnx(run: str | Path, folder: Path, *, int8: bool = False) -> None:
                 _write(scorer, place / MODEL_FILE)
                 if int8:
                     _make_int8(place / MODEL_FILE)
-                worst = _difference(scorer, place / MODEL_FILE)
+                fault = find_fault(scorer, place / MODEL_FILE, int8=int8)
         except Exception as error:
             line = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
             raise ModelError(
                 f"{run}: cannot be put into ONNX ({line}). Use Scorer, or export it as "
                 "token-classification."
             ) from error
-        if not worst <= (INT8_TOLERANCE if int8 else TOLERANCE):
+        if fault is not None:
             raise ModelError(
-                f"{run}: ONNX Runtime says other scores (by {worst:.1g}). "
+                f"{run}: ONNX Runtime says other {fault}. "
                 + ("Export without --int8." if int8 else "Use Scorer.")
             )
         framed = framed_tokenizer(tokenizer, int(scorer.config.block_size))
@@ -156,7 +153,7 @@ def _write(scorer: SequenceScorer, path: Path) -> None:
     with torch.inference_mode(), _IsinByComparison():
         program = torch.onnx.export(
             _Window(own).eval(),
-            _made_up(scorer, 2, 32),
+            trial_windows(scorer, 2, 32),
             dynamo=True,
             input_names=list(INPUTS),
             output_names=list(_outputs(scorer)),
@@ -170,30 +167,6 @@ def _write(scorer: SequenceScorer, path: Path) -> None:
             if value.name in _outputs(scorer) and id(value) not in ends:
                 value.name += "_inside"
     program.save(path)
-
-
-def _made_up(scorer: SequenceScorer, rows: int, length: int) -> tuple[Tensor, Tensor]:
-    """Return ids and mask `[rows, length]` of texts of any tokens, every second one padded."""
-    length = min(length, int(scorer.config.block_size))
-    special = np.array(scorer.config.special_token_ids, dtype=np.int64)
-    ids = np.setdiff1d(np.arange(int(scorer.config.encoder["vocab_size"])), special)
-    texts = np.random.default_rng(length).choice(ids, (rows, length))
-    visible = torch.ones(rows, length, dtype=torch.long)
-    visible[1::2, length // 2 :] = 0
-    return torch.from_numpy(texts), visible
-
-
-@torch.no_grad()
-def _difference(scorer: SequenceScorer, path: Path) -> float:
-    """Return by how much probabilities differ, at another shape than the example's."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    ids, visible = _made_up(scorer, TRIAL_ROWS, 48)
-    expected = scorer(ids, visible)
-    given = {"input_ids": ids.numpy(), "attention_mask": visible.numpy()}
-    (found,) = session.run(["synthenticity"], given)
-    return float(np.abs(found - expected.synthenticity.numpy()).max())
 
 
 def _make_int8(path: Path) -> None:

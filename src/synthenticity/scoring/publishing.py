@@ -1,6 +1,6 @@
 """A scorer on the hub: its weights, configuration, tokenizer and calibration, with its card.
 
-Nothing is sent unless `publish` is called with an api. What is sent is put together in a folder
+Nothing is sent unless `push_to_hub` is called. What is sent is put together in a folder
 first, from named files alone, so checkpoints, logs and settings of the run stay here, and so do the
 names of folders: they are taken out of configuration and calibration.
 """
@@ -87,24 +87,27 @@ def staged(
         yield folder
 
 
-def publish(
-    run: Path,
-    repo: str,
-    api: Any,
+def push_to_hub(
+    run: str | Path,
+    repo_id: str,
     *,
-    evaluation: Mapping[str, Any] | None = None,
+    evaluation: Mapping[str, Any] | str | Path | None = None,
     private: bool = False,
     licence: str | None = None,
+    token: str | None = None,
+    api: Any = None,
 ) -> str:
     """Upload a scorer and its card to the hub, and return the address.
 
     Args:
         run: the scorer's folder.
-        repo: NAME or OWNER/NAME; is made if it is not there.
-        api: `huggingface_hub.HfApi()`, or what answers as it does.
-        evaluation: of the scorer, for its card.
+        repo_id: NAME or OWNER/NAME; is made if it is not there.
+        evaluation: of the scorer, for its card: the file that `synthenticity evaluate RUN DATA
+            --out FILE.json` wrote, or what it holds.
         private: nobody else is to see it.
         licence: of the weights, as the hub spells it.
+        token: of the hub; that of `hf auth login` by default.
+        api: what answers as `huggingface_hub.HfApi(token=token)`, which is the default, does.
 
     Raises:
         ConfigError: the name is none, the hub refuses, or a repository that should be private is
@@ -112,17 +115,24 @@ def publish(
         ModelError: the run holds no scorer.
         CompatibilityError: evaluation, calibration and scorer do not belong together.
 
+    Example:
+        push_to_hub("runs/scorer", "OWNER/NAME", evaluation="evaluation.json", private=True)
+
     """
+    from huggingface_hub import HfApi
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
     try:
-        validate_repo_id(repo)
+        validate_repo_id(repo_id)
     except HFValidationError as error:
-        raise ConfigError(f"--repo {repo}: is no name on the hub ({error}).") from None
-    with staged(run, repo, evaluation, licence) as folder, _hub_answers(repo):
-        made = api.create_repo(repo, private=private, exist_ok=True)
-        name = getattr(made, "repo_id", repo)
+        raise ConfigError(f"--repo {repo_id}: is no name on the hub ({error}).") from None
+    if isinstance(evaluation, str | Path):
+        evaluation = read_evaluation(Path(evaluation))
+    api = HfApi(token=token) if api is None else api
+    with staged(Path(run), repo_id, evaluation, licence) as folder, _hub_answers(repo_id):
+        made = api.create_repo(repo_id, private=private, exist_ok=True)
+        name = getattr(made, "repo_id", repo_id)
         if private and not api.model_info(name).private:
             raise ConfigError(
                 f"--repo {name}: is there already, and public. Nothing was uploaded. Make it "

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +18,7 @@ from synthenticity.errors import ModelError
 from synthenticity.scoring.export_folder import new_folder
 from synthenticity.scoring.framing import framed_tokenizer
 from synthenticity.scoring.stock_heads import Floats, find_head, is_line, set_head
+from synthenticity.scoring.trial_windows import trial_windows
 from synthenticity.text.tokenization import load_tokenizer
 from synthenticity.training.model import load_scorer
 from synthenticity.training.sequence_scorer import SequenceScorer, mapped_logit
@@ -28,7 +28,7 @@ CLASSES = {TOKENS: "AutoModelForTokenClassification", TEXTS: "AutoModelForSequen
 LABELS = {TOKENS: ("human", "machine"), TEXTS: ("synthenticity",)}
 TOLERANCE = 1e-5
 """By which a probability of an export may differ from the scorer's."""
-TRIAL_ROWS = 6
+TRIAL_ROWS, TRIAL_LENGTH = 6, 64
 PAGE = """\
 # {name}
 
@@ -172,13 +172,7 @@ def _meaning(scorer: SequenceScorer, kind: str) -> Callable[[Floats], Floats]:
 @torch.no_grad()
 def _compare(scorer: SequenceScorer, model: nn.Module, kind: str, run: str | Path) -> None:
     """Raise a `ModelError` if a stock model says something else of made-up texts, some padded."""
-    length = min(int(scorer.config.block_size), 64)
-    special = np.array(scorer.config.special_token_ids)
-    ids = np.setdiff1d(np.arange(int(scorer.config.encoder["vocab_size"])), special)
-    texts = np.random.default_rng(0).choice(ids, (TRIAL_ROWS, length))
-    visible = torch.ones(TRIAL_ROWS, length, dtype=torch.long)
-    visible[::2, length // 2 :] = 0
-    inputs = torch.from_numpy(texts)
+    inputs, visible = trial_windows(scorer, TRIAL_ROWS, TRIAL_LENGTH)
     said = scorer(inputs, visible)
     logits = model(input_ids=inputs, attention_mask=visible).logits
     if kind == TOKENS:
