@@ -130,7 +130,7 @@ def test_text_is_shown_as_text(run: Path, tmp_path: Path) -> None:
         r"<span( class='\w+')? style='[^']+' title='([\d.]+)'>([^<]+)</span>", heat_sample(sample)
     )
     assert tokens == [
-        ("", "0.00", "&lt;"),
+        ("", "0.0000", "&lt;"),
         (" class='restored'", "0.50", "b"),
         (" class='replaced'", "1.00", "&gt;"),
     ]
