@@ -131,8 +131,8 @@ def test_text_is_shown_as_text(run: Path, tmp_path: Path) -> None:
     )
     assert tokens == [
         ("", "0.0000", "&lt;"),
-        (" class='restored'", "0.50", "b"),
-        (" class='replaced'", "1.00", "&gt;"),
+        (" class='restored'", "0.5000", "b"),
+        (" class='replaced'", "1.0000", "&gt;"),
     ]
 
 
