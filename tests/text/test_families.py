@@ -233,5 +233,11 @@ def test_a_long_text_is_encoded_in_stretches_as_it_is_at_once(
         assert len(text) > 5 * tokenization.STRETCH
     assert in_stretches[0].tolist() == ids.tolist(), name
     assert in_stretches[1].tolist() == offsets.tolist()
+    lines = text.replace(" ", "\n").replace("\n\n\n", "\n")
+    cut = encode_with_offsets(tokenizer, lines)
+    monkeypatch.undo()
+    added = len(cut[0]) - len(encode_with_offsets(tokenizer, lines)[0])
+    assert 0 <= added <= len(lines) // 150, "some families begin a stretch with a token more"
+    monkeypatch.setattr(tokenization, "STRETCH", 300)
     unbroken = "a" * 1000
     assert encode_with_offsets(tokenizer, unbroken)[1][-1, 1] == 1000

@@ -172,14 +172,16 @@ def _encode_long(tokenizer: Any, text: str) -> tuple[NDArray[np.int64], NDArray[
 
 def _stretch_end(text: str, start: int) -> int:
     """Return where a stretch ends: before a space behind something else, where tokenizers begin a
-    word anew; somewhere, if there is none.
+    word anew; or before other white space; somewhere, if there is none.
     """
     end = start + STRETCH
     if end >= len(text):
         return len(text)
-    for place in range(end, start + STRETCH // 2, -1):
-        if text[place] == " " and not text[place - 1].isspace():
-            return place
+    for spaces in (" ", None):
+        for place in range(end, start + STRETCH // 2, -1):
+            white = text[place] == spaces if spaces else text[place].isspace()
+            if white and not text[place - 1].isspace():
+                return place
     return end
 
 
