@@ -133,7 +133,7 @@ def test_texts_that_the_scorer_abstains_of_are_answered_with_one_warning(
 ) -> None:
     classifier = SyntheticTextClassifier(scorer_path, device="cpu").fit(*labelled)
     texts = ["the king and his fool", "t", "a", "the king \u05e9\u05dc\u05d5\u05dd"]
-    expected = r"abstains of 3 of 4 texts.*\(2 too short; 1 wrong language .* for this scorer\)"
+    expected = r"abstains of 3 of 4 texts.*\(2 too short; 1 wrong alphabet for this scorer\)"
     for ask in (classifier.predict, classifier.predict_proba, classifier.decision_function):
         with pytest.warns(UserWarning, match=expected) as warned:
             assert np.isfinite(ask(texts)).all()

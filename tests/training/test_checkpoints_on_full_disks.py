@@ -115,7 +115,7 @@ def test_the_model_and_its_figures_wait_for_space(
     monkeypatch.setattr(
         Trainer,
         "save_model",
-        lambda *a, **for_checkpoint: (real if for_checkpoint else model)(*a, **for_checkpoint),
+        lambda *a, _internal_call: (real if _internal_call else model)(*a, _internal_call),
     )
     from synthenticity.training import train as room
 

@@ -197,7 +197,7 @@ class StreamTrainer(Trainer):  # type: ignore[misc]
         if self.sharded:
             self._save(output_dir, whole_weights(self.model, kept=self.ranks.first))
         else:
-            super().save_model(output_dir, _internal_call)
+            super().save_model(output_dir, _internal_call=_internal_call)
 
     def _save(
         self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None
