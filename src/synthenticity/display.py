@@ -80,8 +80,10 @@ def score_lines(score: Score, *, heat: bool) -> list[Text]:
     lines = []
     if heat:
         lines += [heat_text(score.text, score.offsets, score.probabilities), Text()]
+    if score.abstained is not None:
+        lines.append(Text(f"abstained: {score.abstained}", "bold"))
     said = Text(score.in_words())
-    if not math.isnan(score.synthenticity):
+    if score.abstained is None and not math.isnan(score.synthenticity):
         said.append(
             f": about {score.synthenticity:.0%} of {len(score.offsets):,} tokens look "
             "machine-written"
@@ -92,9 +94,7 @@ def score_lines(score: Score, *, heat: bool) -> list[Text]:
         lines.append(Text(f"{side} what {float(rate):.3g} of the human texts exceed (calibrated)"))
     if heat and score.probabilities is not None:
         lines.append(heat_legend())
-    if score.abstained is not None:
-        lines.append(Text(f"abstained: {score.abstained}", "bold"))
-    elif score.unknown_share > 0:
+    if score.abstained is None and score.unknown_share > 0:
         lines.append(Text(f"{score.unknown_share:.1%} of the tokens are unknown to the scorer"))
     return lines
 

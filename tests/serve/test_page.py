@@ -307,7 +307,7 @@ def test_a_threshold_says_its_false_alarms_and_on_which_side_the_text_is(
         expect(visit["#verdict"]).to_have_text(verdict)
         spoken = re.compile(rf"^{threshold:.3f}\. {re.escape(verdict)} {re.escape(rate)}")
         expect(visit["#threshold"]).to_have_attribute("aria-valuetext", spoken)
-    expect(visit["#compared"]).to_contain_text(f"before its calibration,: {value:.3f}")
+    expect(visit["#compared"]).to_contain_text(f"before its calibration: {value:.3f}")
 
 
 def test_calibrated_thresholds_are_set_exactly_and_agree_with_the_services_verdict(

@@ -26,7 +26,7 @@ app = App(
     name="synthenticity",
     version=__version__,
     help="Say how much of a text a machine wrote, and which words.",
-    help_epilogue="Every setting of a config may be given as an option: docs/configuration.md.",
+    help_epilogue="Commands that show --[KEYWORD] take any setting: docs/configuration.md.",
     result_action="return_value",
     suppress_keyboard_interrupt=False,  # `run` answers it
 )
