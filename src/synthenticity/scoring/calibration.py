@@ -73,17 +73,6 @@ class Calibration:
         """
         return {rate: synthenticity > threshold for rate, threshold in self.thresholds.items()}
 
-    def false_alarms(self, threshold: float) -> float:
-        """Return the share of human documents whose value, before the map, exceeds a threshold.
-
-        The next one counts as exceeding it, so that few documents promise little.
-
-        >>> Calibration("", human=(0.1, 0.2, 0.4)).false_alarms(0.3)
-        0.5
-        """
-        above = len(self.human) - int(np.searchsorted(self.human, threshold, side="right"))
-        return (above + 1) / (len(self.human) + 1)
-
     def save(self, folder: Path) -> None:
         """Write it beside the scorer."""
         content = {**dataclasses.asdict(self), "format_version": CALIBRATION_FORMAT}
