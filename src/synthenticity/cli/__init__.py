@@ -25,6 +25,9 @@ from synthenticity.cli import (  # noqa: F401  (their commands are added to the 
 from synthenticity.cli.app import CHECK_FAILED, GOOD, INTERRUPTED, USER_ERROR, app
 from synthenticity.errors import SynthenticityError
 
+RESUMED = ("prepare", "train", "demo")
+RESUMED_INTO_FILES = ("fill", "score")
+
 __all__ = ["CHECK_FAILED", "GOOD", "INTERRUPTED", "USER_ERROR", "app", "run"]
 
 
@@ -48,8 +51,20 @@ def run(arguments: list[str]) -> int:
             return GOOD
         return _complain(f"{error.filename or 'a file'}: {error.strerror or error}.")
     except KeyboardInterrupt:
-        print("Stopped. The same command goes on from here.", file=sys.stderr)
+        again = " The same command goes on from here." if _goes_on(arguments) else ""
+        print(f"Stopped.{again}", file=sys.stderr)
         return INTERRUPTED
+
+
+def _goes_on(arguments: list[str]) -> bool:
+    """Whether the same command line, run again, begins where this one has stopped.
+
+    >>> _goes_on(["train", "c.toml"]), _goes_on(["score", "runs/scorer", "a.txt"])
+    (True, False)
+    """
+    command = arguments[0] if arguments else ""
+    into_a_file = any(word.partition("=")[0] == "--out" for word in arguments)
+    return command in RESUMED or (command in RESUMED_INTO_FILES and into_a_file)
 
 
 def _with_standard_input_named(arguments: list[str]) -> list[str]:
