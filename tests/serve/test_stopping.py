@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import signal
 import threading
 from pathlib import Path
@@ -85,12 +86,27 @@ def test_a_signal_ends_it_well_with_every_accepted_request_answered(
     assert [line for line in log.splitlines() if not isinstance(json.loads(line), dict)] == []
 
 
-def test_a_model_that_cannot_be_loaded_ends_it_with_a_line(tmp_path: Path) -> None:
-    with command(tmp_path, tmp_path / "log") as it:
+def test_a_model_that_cannot_be_loaded_ends_it_with_a_line(
+    scorer_path: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "run"
+    shutil.copytree(scorer_path, broken)
+    weights = broken / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with command(broken, tmp_path / "log") as it:
         code, _, log = it.ended()
     assert code == cli.USER_ERROR
     assert "Traceback" not in log
-    assert log.splitlines()[-1].startswith(f"synthenticity: {tmp_path}: holds no trained scorer")
+    assert log.splitlines()[-1].startswith(f"synthenticity: {broken}: ")
+
+
+def test_no_address_is_said_where_there_is_no_scorer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["serve", str(tmp_path), "--port", "0"]) == cli.USER_ERROR
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"synthenticity: {tmp_path}: holds no trained scorer")
 
 
 class Clients:

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from synthenticity.cli.app import GOOD, app, quiet_libraries, share_processors
 from synthenticity.errors import MissingExtraError
 from synthenticity.serve.limits import Limits
+from synthenticity.training.scorer_folder import check_scorer
 
 EXTRA = {"fastapi", "prometheus_client", "pydantic", "starlette", "uvicorn"}
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
@@ -54,6 +55,7 @@ def serve(
     A key in the environment variable SYNTHENTICITY_API_KEY is asked for as Authorization: Bearer.
     """
     share_processors()
+    check_scorer(run)
     try:
         from synthenticity.serve.application import Access
         from synthenticity.serve.key import key_of

@@ -28,6 +28,7 @@ from synthenticity.text.tokenization import (
     special_ids,
     tokenizer_fingerprint,
 )
+from synthenticity.training.scorer_folder import check_scorer, is_scorer
 from synthenticity.training.sequence_scorer import (
     IDENTITY_MAP,
     SCORER_FORMAT,
@@ -204,18 +205,6 @@ def _scorer_like(scorer: SequenceScorer, config: Config) -> SequenceScorer:
     return scorer
 
 
-def is_scorer(path: str | Path) -> bool:
-    """Whether a folder holds a scorer (as against an MLM)."""
-    import json
-
-    try:
-        content = json.loads((Path(path) / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    kind = content.get("model_type") if isinstance(content, dict) else None
-    return bool(kind == SequenceScorerConfig.model_type)
-
-
 def load_scorer(path: str | Path) -> SequenceScorer:
     """Load a trained scorer, in evaluation mode, float32 on the CPU.
 
@@ -224,14 +213,8 @@ def load_scorer(path: str | Path) -> SequenceScorer:
         CompatibilityError: the tokenizer beside it is not the one it was trained with.
 
     """
+    check_scorer(path)
     folder = Path(path)
-    if not (folder / "config.json").is_file():
-        raise ModelError(
-            f"{path}: holds no trained scorer (no config.json). Train one with "
-            "synthenticity train configs/sequence_scorer.toml --out_dir DIR"
-        )
-    if not is_scorer(folder):
-        raise ModelError(f"{path}: is not a scorer. Give the --out_dir of a sequence_scorer run.")
     with model_loading(path, "scorer"):
         config = SequenceScorerConfig.from_pretrained(str(folder))
         if config.format_version != SCORER_FORMAT:

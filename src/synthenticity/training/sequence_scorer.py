@@ -21,6 +21,7 @@ from synthenticity.training.enriched_embedding import Channel, EnrichedEmbedding
 from synthenticity.training.likelihood_channel import LikelihoodChannel
 from synthenticity.training.ngram_channel import NgramChannel
 from synthenticity.training.padding import padding_mask
+from synthenticity.training.scorer_folder import SCORER_TYPE
 
 SCORER_FORMAT = 2
 IDENTITY_MAP = (1.0, 1.0, 0.0)
@@ -37,7 +38,7 @@ class SequenceScorerConfig(PreTrainedConfig):  # type: ignore[misc]
     not what stood there before.
     """
 
-    model_type = "sequence_scorer"
+    model_type = SCORER_TYPE
 
     def __init__(
         self,
