@@ -469,10 +469,12 @@ def test_a_service_that_is_gone_is_said_to_be_gone(visit: Visit) -> None:
 def test_a_key_is_asked_for_used_and_kept_nowhere(visit: Visit) -> None:
     visit.service.key = "open sesame"
     visit.page.goto(visit.service.url)
-    expect(visit["#problem-title"]).to_have_text("An API key is needed.")
+    expect(visit["#problem-title"]).to_have_text("This service asks for an API key.")
+    expect(visit["#problem"]).to_contain_class("asks")  # nothing has gone wrong yet
     visit["#key"].fill("wrong")
     visit["#key"].press("Enter")
-    expect(visit["#problem-title"]).to_be_visible()
+    expect(visit["#problem-title"]).to_have_text("An API key is needed.")
+    expect(visit["#problem"]).not_to_contain_class("asks")
     visit["#key"].fill("open sesame")
     visit["#key"].press("Enter")
     expect(visit["#problem"]).to_be_hidden()
