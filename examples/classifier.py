@@ -30,4 +30,4 @@ def main(run: str, human: str, machine: str, folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:5])
+    sys.exit(main(*sys.argv[1:]) if len(sys.argv) == 5 else __doc__)

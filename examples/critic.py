@@ -57,4 +57,4 @@ def main(run: str, checkpoint: str, file: str | None = None, seed: int = 1) -> N
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4])
+    sys.exit(main(*sys.argv[1:]) if len(sys.argv) in (3, 4) else __doc__)

@@ -29,4 +29,4 @@ def main(checkpoint: str, text: str, seed: int = 1) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    sys.exit(main(*sys.argv[1:]) if len(sys.argv) == 3 else __doc__)

@@ -19,4 +19,4 @@ def main(directory: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    sys.exit(main(*sys.argv[1:]) if len(sys.argv) == 2 else __doc__)

@@ -21,4 +21,4 @@ def main(run: str, folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    sys.exit(main(*sys.argv[1:]) if len(sys.argv) == 3 else __doc__)

@@ -259,6 +259,8 @@ def test_a_dry_run_shows_all_and_uploads_nothing(
     assert "## Intervals" in (tmp_path / "card.md").read_text(encoding="utf-8")
     assert cli.run(given) == cli.USER_ERROR
     assert "--repo: is missing" in capsys.readouterr().err
+    assert cli.run([*given, "--repo", "a/b/c", "--dry-run"]) == cli.USER_ERROR
+    assert "--repo a/b/c: is no name on the hub" in capsys.readouterr().err
     assert cli.run([*given, "--card", str(tmp_path)]) == cli.USER_ERROR
     assert "is no place for a file" in capsys.readouterr().err
 

@@ -73,6 +73,8 @@ def publish(
     with quiet_libraries():
         from synthenticity.scoring import publishing
 
+        if repo is not None:
+            publishing.check_repo(repo)
         figures = None if evaluation is None else publishing.read_evaluation(evaluation)
         if card is not None or dry_run:
             name = repo or run.resolve().name

@@ -49,6 +49,22 @@ def read_evaluation(path: Path) -> dict[str, Any]:
     return content
 
 
+def check_repo(repo: str) -> None:
+    """Refuse what cannot be the name of a repository.
+
+    Raises:
+        ConfigError: it cannot.
+
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repo)
+    except HFValidationError as error:
+        raise ConfigError(f"--repo {repo}: is no name on the hub ({error}).") from None
+
+
 @contextmanager
 def staged(
     run: Path, repo: str, evaluation: Mapping[str, Any] | None, licence: str | None
@@ -120,13 +136,8 @@ def push_to_hub(
 
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
 
-    try:
-        validate_repo_id(repo_id)
-    except HFValidationError as error:
-        raise ConfigError(f"--repo {repo_id}: is no name on the hub ({error}).") from None
+    check_repo(repo_id)
     if isinstance(evaluation, str | Path):
         evaluation = read_evaluation(Path(evaluation))
     api = HfApi(token=token) if api is None else api

@@ -48,7 +48,8 @@ from transformers import pipeline
 
 say = pipeline("token-classification", ".")
 for token in say("To be, or not to be."):
-    print(token["word"], token["entity"], token["score"])""",
+    said = token["score"]  # of the likelier label
+    print(token["word"], said if token["entity"] == "machine" else 1 - said)""",
     TEXTS: """\
 from transformers import pipeline
 
