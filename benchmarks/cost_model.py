@@ -32,6 +32,10 @@ COMMITS = {"1.3 ms": 1.345e-3, "12 ms": 12e-3}
 """Seconds of write, flush, link, flush: benchmarks/data_plane.json, and a slower disk before it."""
 VERIFY_A_TOKEN = 4.85e-3 / (800 * 257)
 """Seconds to read and verify, benchmarks/data_plane.json."""
+REQUESTS_A_FILE = 3
+"""Of an object store: PUT, HEAD, GET (docs/object_stores.md)."""
+NAMES_A_LISTING = 1000
+"""What S3 and most others answer at once."""
 LARGE = Shape(
     "24 layers of 1,024",
     {**BASE, "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24}
@@ -135,6 +139,8 @@ def files() -> list[dict[str, Any]]:
                 f"tokens/s of one owner, {name} a commit": f"{rows * 128 / seconds:.1e}"
                 for name, seconds in COMMITS.items()
             },
+            "requests to make it": f"{REQUESTS_A_FILE * TOKENS / (rows * 128):,.0f}",
+            "requests to list it": f"{-(-TOKENS // (rows * 128 * NAMES_A_LISTING)):,}",
             "MB of names": f"{TOKENS / (rows * 128) * len('train-00000000.parquet') / 1e6:,.1f}",
         }
         for rows in FILES
@@ -162,7 +168,7 @@ def main() -> None:
         about=f"Arithmetic. {BYTES_A_TOKEN:.1f} bytes a token (a measured file of sub-word scorer "
         f"data, texts included): {TOKENS * BYTES_A_TOKEN / 1e12:.1f} TB in all. To read and verify "
         f"it once in one process takes {TOKENS * VERIFY_A_TOKEN / 3600:.1f} hours, if the disk is "
-        "as fast as the memory that was measured.",
+        "as fast as the memory that was measured. Requests are those of a set on an object store.",
         rows=files(),
     )
 
