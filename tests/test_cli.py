@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -292,12 +293,20 @@ def test_score_reads_a_file_or_standard_input_alike(
 
 
 def test_score_shows_the_text_and_its_number(
-    scorer_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    scorer_path: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     file = write_text(tmp_path / "t.txt", "the king [bold]and[/bold] his fool")
-    assert cli.run(["score", str(scorer_path), file]) == cli.GOOD
-    shown = capsys.readouterr().out
-    assert "the king [bold]and[/bold] his fool" in shown and "synthenticity 0." in shown
+    with monkeypatch.context() as patch:
+        patch.setenv("FORCE_COLOR", "1")
+        patch.setenv("TERM", "xterm-256color")
+        coloured = _shown(capsys, "score", scorer_path, file)
+    words = re.sub("\x1b\\[[0-9;]*m", "", coloured)
+    assert words != coloured and words.startswith("the king [bold]and[/bold] his fool")
+    shown = _shown(capsys, "score", scorer_path, file)
+    assert "the king" not in shown and "human " not in shown and "synthenticity 0." in shown
     said = []
     for dtype in ("auto", "float32", "bfloat16"):
         assert cli.run(["score", str(scorer_path), file, "--json", "--dtype", dtype]) == cli.GOOD
@@ -373,7 +382,9 @@ def test_a_folder_is_scored_into_a_table(
     assert "has no folder" in complaint(capsys, "score", scorer_path, text, "--html", page)
 
 
-@pytest.mark.parametrize("bad", [(b"", "is empty"), (b"ab\xff", "offset 2 is not UTF-8")])
+@pytest.mark.parametrize(
+    "bad", [(b"", "is empty"), (b" \n", "is empty, but for"), (b"ab\xff", "offset 2 is not UTF-8")]
+)
 def test_unusable_documents_are_refused(
     bad: tuple[bytes, str],
     scorer_path: Path,
@@ -386,6 +397,14 @@ def test_unusable_documents_are_refused(
     assert words in complaint(capsys, "score", scorer_path, file)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
     assert words in complaint(capsys, "score", scorer_path, "-")
+
+
+def test_an_uncalibrated_scorer_says_what_is_missing(
+    scorer_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_text(tmp_path / "t.txt", "the king and his fool went to a hall")
+    assert cli.run(["score", str(scorer_path), file]) == cli.GOOD
+    assert f"synthenticity calibrate {scorer_path} --human" in capsys.readouterr().err
 
 
 def test_score_refuses_a_run_that_is_no_scorer(

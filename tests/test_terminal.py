@@ -1,5 +1,7 @@
 """What a person watches: the live views hold what they promise, and colours mean something."""
 
+import io
+
 import numpy as np
 import pytest
 from rich.console import Console
@@ -7,7 +9,7 @@ from rich.console import Console
 from synthenticity.display import figures_table, heat_text, label_legend, labelled_text
 from synthenticity.providers.run import PrepareProgress
 from synthenticity.stream.summary import StreamSummary
-from synthenticity.terminal import DemoView, PrepareView, TrainView
+from synthenticity.terminal import DemoView, PrepareView, TextView, TrainView
 from synthenticity.training.callbacks import TrainProgress
 
 
@@ -105,6 +107,32 @@ def test_heat_deepens_with_the_probability_and_human_text_has_none() -> None:
     text = heat_text("abc", offsets, np.array([0.0, 0.5, 1.0]))
     assert [text.plain[span.start] for span in text.spans] == ["b", "c"]
     assert heat_text("abc", offsets, None).spans == []
+
+
+def test_a_text_cannot_command_the_terminal() -> None:
+    text = "a\x1b[2Jb\x07c\r\nd\re\x9bf\tg"
+    offsets = np.stack([np.arange(len(text)), np.arange(len(text)) + 1], axis=1)
+    shown = heat_text(text, offsets, np.ones(len(text)))
+    assert len(shown.plain) == len(text)  # so colours stay where they belong
+    assert [text[span.start] for span in shown.spans] == list(text)
+    assert not any((ord(c) < 32 and c not in "\t\n") or 127 <= ord(c) < 160 for c in shown.plain)
+    assert labelled_text(["a\x1b"], [0]).plain == "a\u241b"
+
+
+def test_a_long_text_shows_how_much_is_scored_and_a_short_one_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("synthenticity.terminal.time.monotonic", lambda: now[0])
+    console = Console(file=io.StringIO(), force_terminal=False)
+    view = TextView(console)
+    view.update(0.1)
+    now[0] += 1
+    view.update(0.2)
+    assert console.file.getvalue() == ""
+    now[0] += 3
+    view.update(0.25)
+    assert "scored 25%  time left 12s" in console.file.getvalue()
 
 
 @pytest.mark.parametrize("value", ["[bold]x[/bold]", "[/]"])

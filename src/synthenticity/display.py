@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from synthenticity.scoring.calibration import Calibration
-from synthenticity.scoring.score import Score
+from synthenticity.scoring.score import MACHINE, Score, counted
 from synthenticity.synthesis.token_labels import LABEL_NAMES
 
 LABEL_STYLES = {
@@ -23,15 +23,30 @@ LABEL_STYLES = {
     2: "underline black on #f6a5a5",
     3: "black on #b9c7f5",
 }
+_SHOWN = (
+    {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"}
+    | {0x7F: 0x2421}
+    | dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
+)
+"""Control characters, and what stands for each: its picture, or the replacement character."""
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _SHADES = ("", "#ffe9d6", "#ffd0a8", "#ffb27a", "#f98e52", "#e8692f", "#c94a14")
+
+
+def visible(text: str) -> str:
+    """Return a text whose control characters a terminal shows and does not obey, as long as it was.
+
+    >>> visible("red\x1b[31m, a bell\x07\r\nand a line")
+    'red␛[31m, a bell␇ \nand a line'
+    """
+    return text.replace("\r\n", " \n").translate(_SHOWN)
 
 
 def labelled_text(pieces: Sequence[str], labels: Sequence[int]) -> Text:
     """Return the pieces of a text, each coloured by its token label."""
     text = Text()
     for piece, label in zip(pieces, labels, strict=True):
-        text.append(piece, LABEL_STYLES.get(int(label), "dim"))
+        text.append(visible(piece), LABEL_STYLES.get(int(label), "dim"))
     return text
 
 
@@ -56,13 +71,16 @@ def shade(probability: float) -> str:
 def heat_text(
     text: str, offsets: NDArray[np.int64], probabilities: NDArray[np.float64] | None
 ) -> Text:
-    """Return a text with each token on the colour of its probability."""
-    rich_text = Text(text)
+    """Return a text with each token on the colour of its probability, underlined from .5 on: some
+    terminals have few colours.
+    """
+    rich_text = Text(visible(text))
     if probabilities is not None:
         for (start, end), probability in zip(offsets.tolist(), probabilities, strict=True):
             colour = shade(float(probability))
             if colour:
-                rich_text.stylize(f"black on {colour}", start, end)
+                line = "underline " if probability >= MACHINE else ""
+                rich_text.stylize(f"{line}black on {colour}", start, end)
     return rich_text
 
 
@@ -71,7 +89,8 @@ def heat_legend() -> Text:
     legend = Text("human ")
     for colour in _SHADES[1:]:
         legend.append("  ", f"on {colour}")
-    legend.append(" machine")
+    legend.append(" machine, ")
+    legend.append("likelier than not", "underline")
     return legend
 
 
@@ -85,13 +104,14 @@ def score_lines(score: Score, *, heat: bool) -> list[Text]:
     said = Text(score.in_words())
     if score.abstained is None and not math.isnan(score.synthenticity):
         said.append(
-            f": about {score.synthenticity:.0%} of {len(score.offsets):,} tokens look "
-            "machine-written"
+            f": about {score.synthenticity:.0%} of {counted(len(score.offsets), 'token')} "
+            f"look{'s' * (len(score.offsets) == 1)} machine-written"
         )
     lines.append(said)
     for rate, rings in score.alarms.items():
-        side = "above" if rings else "not above"
-        lines.append(Text(f"{side} what {float(rate):.3g} of the human texts exceed (calibrated)"))
+        side = "flagged: above" if rings else "not flagged: not above"
+        share = f"{100 * float(rate):.3g} %"
+        lines.append(Text(f"{side} the threshold that {share} of calibrated human texts exceed"))
     if heat and score.probabilities is not None:
         lines.append(heat_legend())
     if score.abstained is None and score.unknown_share > 0:
@@ -154,8 +174,8 @@ def evaluation_table(row: Mapping[str, Any]) -> Table:
     return table
 
 
-def calibration_lines(made: Calibration, run: Path) -> list[str]:
-    """Say what a calibration found, in sentences."""
+def calibration_lines(made: Calibration, run: Path, *, replaces: bool) -> list[str]:
+    """Say what a calibration found, in sentences, and whether it replaces an earlier one."""
     lines = []
     filled, human = made.about.get("filled"), made.about["human"]
     if filled is not None:
@@ -172,7 +192,8 @@ def calibration_lines(made: Calibration, run: Path) -> list[str]:
             f"threshold {threshold:.4f}: {share:.3g} of such texts exceed it, at most {most:.3g} "
             "(95 % sure)"
         )
-    return [*lines, f"written beside {run}; score reports it"]
+    instead = ", in place of an earlier calibration" * replaces
+    return [*lines, f"written into {run}{instead}; score reports it"]
 
 
 def ringing_alarms(row: Mapping[str, Any]) -> Text:

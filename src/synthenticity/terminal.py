@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from synthenticity.training.train import TrainResult
 
 PLAIN_SECONDS = 10.0
+QUICK_SECONDS = 2.0
+"""What takes no longer needs no picture."""
 
 
 class View:
@@ -204,6 +206,21 @@ class ScoreView(View):
         return figures_table("scored", figures)
 
 
+class TextView(View):
+    """How much of one long text is scored, and the time left; nothing of a short one."""
+
+    _started: float | None = None
+
+    def update(self, share: float) -> None:
+        """Draw that such a share of the text is scored."""
+        self._started = self._started or time.monotonic()
+        spent = time.monotonic() - self._started
+        if spent >= QUICK_SECONDS:
+            left = format_seconds(spent * (1 - share) / share)
+            figures = {"scored": f"{share:.0%}", "time left": left}
+            self.show(figures_table("score", figures), f"scored {share:.0%}  time left {left}")
+
+
 class TrainView(View):
     """The step, the loss and the last evaluation."""
 
@@ -244,6 +261,15 @@ class TrainView(View):
         return figures_table(title or "trained", {**figures, **result.metrics})
 
 
+DEMO_COLUMNS = {
+    "MAE": "mae",
+    "Pearson r": "pearson",
+    "token AUROC": "token_auroc",
+    "within documents": "token_auroc_filled_within",
+    "untouched text scores": "human_mean",
+}
+
+
 class DemoView(View):
     """The stages of the demo, each with what it does now."""
 
@@ -271,7 +297,7 @@ class DemoView(View):
     def print_results(console: Console, results: dict[str, Any], out: Path) -> None:
         """Print the held-out figures, a coloured paragraph and where everything lies."""
         table = Table(title="held-out plays, ratios 0.1-0.7", title_justify="left")
-        for column in ("", "MAE", "Pearson r", "token AUROC"):
+        for column in ("", *DEMO_COLUMNS):
             table.add_column(column, justify="left" if not column else "right")
         rows = {
             "scorer": results["scorer"],
@@ -280,7 +306,7 @@ class DemoView(View):
             "character n-gram TF-IDF + ridge": results["baselines"]["ngram_ridge"],
         }
         for name, figures in rows.items():
-            cells = (figures.get(key) for key in ("mae", "pearson", "token_auroc"))
+            cells = (figures.get(key) for key in DEMO_COLUMNS.values())
             table.add_row(name, *("" if cell is None else f"{cell:.3f}" for cell in cells))
         console.print(table)
         sample = results["sample"]

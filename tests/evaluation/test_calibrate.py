@@ -157,10 +157,15 @@ def test_the_command_says_what_it_found_and_score_reports_it(
     assert cli.run([*command, "--fpr", "0.05"]) == cli.GOOD
     said = capsys.readouterr().out
     assert "60 human texts" in said and "0.05 of such texts exceed it" in said
+    assert "earlier" not in said
+    assert cli.run([*command, "--fpr", "0.05"]) == cli.GOOD
+    assert "in place of an earlier calibration" in capsys.readouterr().out
     text = run / "text.txt"
     text.write_text(make_text(3, 50), encoding="utf-8")
     assert cli.run(["score", str(run), str(text)]) == cli.GOOD
-    assert "above what 0.05 of the human texts exceed" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "above the threshold that 5 % of calibrated human texts exceed" in said.out
+    assert "not calibrated" not in said.err
     assert cli.run([*command, "--fpr", "0.05", "0.1", "--json"]) == cli.GOOD
     assert set(json.loads(capsys.readouterr().out)["thresholds"]) == {"0.05", "0.1"}
     assert cli.run([*command, "--fpr", "0.01"]) == cli.USER_ERROR

@@ -291,7 +291,8 @@ def test_the_terminals_colours_are_those_of_the_probabilities(scorer_path: Path)
     for place, token in enumerate(score.tokens):
         styles = [str(span.style) for span in text.spans if span.start <= place < span.end]
         colour = shade(token.probability)
-        assert styles == ([f"black on {colour}"] if colour else [])
+        line = "underline " if token.probability >= 0.5 else ""
+        assert styles == ([f"{line}black on {colour}"] if colour else [])
 
 
 def test_a_book_is_coloured_by_the_sentence(
@@ -369,6 +370,21 @@ def test_nothing_usable_is_an_error_and_leaves_nothing(scorer_path: Path, tmp_pa
     with pytest.raises(CorpusError, match="nothing in it can be used: 1 x is empty"):
         score_corpus(scorer_path, CorpusSource(source=str(empty)), tmp_path / "out.csv")
     assert list(tmp_path.iterdir()) == [empty]
+
+
+def test_progress_is_told_within_a_document(scorer_path: Path, tmp_path: Path) -> None:
+    text = "the king and his fool went to a hall " * 400
+    (tmp_path / "long.txt").write_text(text, encoding="utf-8")
+    source = CorpusSource(source=str(tmp_path / "long.txt"))
+    told: list[ScoreProgress] = []
+    score_corpus(
+        scorer_path, source, tmp_path / "o.csv", batch_size=8, device="cpu", on_progress=told.append
+    )
+    done = [each.characters for each in told]
+    assert len(done) > 3 and done == sorted(done) and done[-1] == len(text)
+    assert [each.documents for each in told] == [0] * (len(told) - 1) + [1]
+    left = [each.seconds_left for each in told]
+    assert None not in left and left[-1] == 0
 
 
 def test_a_view_says_what_a_run_found(

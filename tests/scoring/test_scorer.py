@@ -113,6 +113,7 @@ def test_texts_are_read_as_scores_are_asked_for(
     ("bad", "why"),
     [
         ("", "is empty"),
+        (" \n ", "is blank"),
         ("\u05e9" * 40, "mostly unknown tokens: 100%"),
         ("\u05e9" * 3 + "the king" * 5, "wrong alphabet for this scorer: 7%"),
         ("the", "too short: 3 tokens"),
@@ -155,6 +156,8 @@ def test_a_score_at_an_end_is_valid_json(scorer: Scorer) -> None:
 def test_what_is_too_short_is_the_users_to_say(scorer_path: Path) -> None:
     scorer = Scorer.from_pretrained(scorer_path, device="cpu", min_tokens=3)
     assert scorer.score("the").abstained is None and scorer.score("th").abstained is not None
+    with pytest.raises(ConfigError, match="min_tokens: -1 is negative"):
+        Scorer.from_pretrained(scorer_path, device="cpu", min_tokens=-1)
 
 
 def test_a_scorer_is_a_function_from_texts_to_numbers(scorer: Scorer) -> None:
@@ -320,6 +323,8 @@ def test_what_is_no_string_is_no_text(scorer: Scorer) -> None:
         next(scores)
     with pytest.raises(CorpusError, match="text 1 holds a lone surrogate"):
         scorer(["the king", "the \ud800 king"])
+    with pytest.raises(CorpusError, match=r"got NoneType\. Give a string, or several"):
+        scorer.score(None)  # type: ignore[call-overload]
 
 
 def test_what_is_no_scorer_is_refused(mlm_path: Path, scorer_path: Path, tmp_path: Path) -> None:

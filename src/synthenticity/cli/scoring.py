@@ -1,6 +1,7 @@
 """The commands that use a scorer: score, calibrate."""
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -62,7 +63,13 @@ def score(
         Parameter(help="Arithmetic; auto is float32. bfloat16 is faster, and less exact."),
     ] = "auto",
     on_ray: OnRay | None = None,
-    plain: Annotated[bool, Parameter(negative="", help="No colours, nothing redrawn.")] = False,
+    plain: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            help="No coloured text, nothing redrawn, as into a file.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> int:
     """Say how much of a text a machine wrote, and which words; of one, or of any number."""
@@ -131,12 +138,15 @@ def _score_one(
         raise ConfigError(f"html: {html} {why}")
     text = _read_stdin() if source == "-" else read_text(Path(source))
     name = "standard input" if source == "-" else source
-    if not text:
-        raise CorpusError(f"{name}: is empty.")
+    if not text.strip():
+        raise CorpusError(f"{name}: is empty{', but for white space' if text else ''}.")
     with quiet_libraries():
         from synthenticity.scoring.scorer import Scorer
+        from synthenticity.terminal import TextView
 
-        result = Scorer.from_pretrained(run, **how).score(text)
+        scorer = Scorer.from_pretrained(run, **how)
+        with TextView(console_for(stderr=True, plain=plain)) as view:
+            result = scorer.score(text, on_share=view.update)
     if html is not None:
         from synthenticity.records.pages import write_page
 
@@ -148,8 +158,14 @@ def _score_one(
     from synthenticity.display import score_lines
 
     console = console_for(plain=plain)
-    for line in score_lines(result, heat=not plain):
+    for line in score_lines(result, heat=console.color_system is not None):
         console.print(line)
+    if result.abstained is None and scorer.calibration is None:
+        console_for(stderr=True, plain=plain).print(
+            "no verdict: this scorer is not calibrated. How many human texts score as high says "
+            f"synthenticity calibrate {shlex.quote(str(run))} --human YOUR_TEXTS",
+            markup=False,
+        )
     return GOOD
 
 
@@ -170,8 +186,9 @@ def calibrate(
     fpr: Annotated[
         list[float] | None,
         Parameter(
-            help="Share of human texts that may be above the threshold: 0.01, or several.",
+            help="Share of human texts that may be above the threshold, or several. Default: 0.01.",
             consume_multiple=True,
+            negative="",
         ),
     ] = None,
     map_kind: Annotated[
@@ -185,7 +202,9 @@ def calibrate(
     settings = load_settings(None, {**overrides, "corpus": human})
     with quiet_libraries():
         from synthenticity.evaluation.calibrate import calibrate as run_calibrate
+        from synthenticity.scoring.calibration import CALIBRATION_FILE
 
+        replaces = (run / CALIBRATION_FILE).exists()
         made = run_calibrate(
             run,
             settings,
@@ -202,7 +221,7 @@ def calibrate(
     from synthenticity.display import calibration_lines
 
     console = console_for()
-    for line in calibration_lines(made, run):
+    for line in calibration_lines(made, run, replaces=replaces):
         console.print(line, markup=False)
     return GOOD
 

@@ -23,7 +23,7 @@ from synthenticity.evaluation.page import (
     paragraph,
     table,
 )
-from synthenticity.scoring.score import Score, Stretch
+from synthenticity.scoring.score import Score, Stretch, counted
 
 MOST_TOKENS = 100_000
 """A page with more elements is slow in a browser; longer texts are coloured by the sentence."""
@@ -58,7 +58,7 @@ def _summary(score: Score) -> list[str]:
     if score.abstained is not None:
         parts.append(paragraph(f"The scorer abstains: {score.abstained}.", kind="alarm"))
     parts.append(heading(score.in_words()))
-    said = f"{len(score.offsets):,} tokens, {len(score.text):,} characters"
+    said = f"{counted(len(score.offsets), 'token')}, {counted(len(score.text), 'character')}"
     if score.replaced is not None and not math.isnan(score.replaced):
         said += f"; about {score.replaced:.1%} of the tokens changed by a machine"
     if score.unknown_share:

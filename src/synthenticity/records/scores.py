@@ -9,7 +9,8 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from synthenticity.records.output import (
 from synthenticity.records.pages import GALLERY, gallery, page_name, score_page
 from synthenticity.records.score_table import PLAIN, WITH_TOKENS, check_form, figures_of, row_of
 from synthenticity.scoring.calibration import CALIBRATION_FILE, weights_fingerprint
+from synthenticity.scoring.forward import OnShare
 from synthenticity.scoring.scorer import Scorer
 from synthenticity.seeding import digest
 from synthenticity.text.files import STANDARD_INPUT
@@ -114,7 +116,7 @@ def score_corpus(
         pages: a folder to be, of a heat map for each document and a gallery.
         cluster: on which chunks are scored instead; every node must see the scorer under the same
             name.
-        on_progress: called after each chunk.
+        on_progress: called after each batch that is scored here, and after each chunk.
 
     Raises:
         ConfigError: `out` exists, or has another form.
@@ -141,7 +143,7 @@ def score_corpus(
     progress = _Counting(everything, on_progress)
     with output.owned():
         try:
-            line = ChunkLine(*_scorers(asked, scorer, cluster))
+            line = ChunkLine(*_scorers(asked, scorer, cluster, progress))
             count = _score_chunks(line, chunks(source), output, pages, progress)
         finally:
             output.clear_if_empty()
@@ -224,9 +226,11 @@ class ScoredChunk:
     pages: tuple[str, ...]
 
 
-def _score_chunk(scorer: Scorer, asked: _Asked, chunk: Chunk) -> ScoredChunk:
+def _score_chunk(
+    scorer: Scorer, asked: _Asked, chunk: Chunk, on_share: OnShare | None = None
+) -> ScoredChunk:
     texts = [document.text for document in chunk.documents]
-    scores = scorer.score(texts, batch_size=asked.batch_size)
+    scores = scorer.score(texts, batch_size=asked.batch_size, on_share=on_share)
     pairs = list(zip([document.id for document in chunk.documents], scores, strict=True))
     rows = [row_of(name, score, tokens=asked.tokens) for name, score in pairs]
     schema = (WITH_TOKENS if asked.tokens else PLAIN).schema
@@ -236,11 +240,11 @@ def _score_chunk(scorer: Scorer, asked: _Asked, chunk: Chunk) -> ScoredChunk:
 
 
 def _scorers(
-    asked: _Asked, scorer: Scorer, cluster: Cluster | None
+    asked: _Asked, scorer: Scorer, cluster: Cluster | None, progress: "_Counting"
 ) -> tuple[Makers[ScoredChunk], int]:
     """Return who scores chunks, this process or a cluster, and how many may wait for it."""
     if cluster is None:
-        return _Here(asked, scorer), 0
+        return _Here(asked, scorer, progress), 0
     from synthenticity.distributed.ray_workers import RayWorkers
 
     own = (asked, max(1, int(cluster.cpus)))
@@ -250,14 +254,14 @@ def _scorers(
 class _Here:
     """Scores a chunk when it is taken."""
 
-    def __init__(self, asked: _Asked, scorer: Scorer) -> None:
-        self.asked, self.scorer = asked, scorer
+    def __init__(self, asked: _Asked, scorer: Scorer, progress: "_Counting") -> None:
+        self.asked, self.scorer, self.progress = asked, scorer, progress
 
     def give(self, chunk: Chunk) -> None:
         pass
 
     def take(self, chunk: Chunk) -> ScoredChunk:
-        return _score_chunk(self.scorer, self.asked, chunk)
+        return _score_chunk(self.scorer, self.asked, chunk, partial(self.progress.within, chunk))
 
     def end(self) -> None:
         pass
@@ -279,9 +283,21 @@ class _Counting:
         self.now = ScoreProgress(all_characters=everything)
         self._tell, self._start = on_progress, time.monotonic()
 
+    def within(self, chunk: Chunk, share: float) -> None:
+        """Tell that a share of a chunk's characters is scored; nothing is counted yet."""
+        characters = round(share * _length(chunk))
+        self._tell(
+            replace(
+                self.now,
+                characters=self.now.characters + characters,
+                new_characters=self.now.new_characters + characters,
+                seconds=time.monotonic() - self._start,
+            )
+        )
+
     def add(self, chunk: Chunk, *, resumed: bool) -> None:
         """Count a chunk."""
-        characters = sum(len(document.text) for document in chunk.documents)
+        characters = _length(chunk)
         new = 0 if resumed else 1
         self.now = ScoreProgress(
             self.now.documents + len(chunk.documents),
@@ -293,6 +309,10 @@ class _Counting:
             time.monotonic() - self._start,
         )
         self._tell(self.now)
+
+
+def _length(chunk: Chunk) -> int:
+    return sum(len(document.text) for document in chunk.documents)
 
 
 def _finish(

@@ -6,7 +6,7 @@ alone: widths are multiples of 16, and full rows never share a batch with padded
 left after the model is done by numpy: PyTorch rounds the last elements of a vector otherwise.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from synthenticity.runtimes.runtime import FORWARD_TOKENS, KERNEL_BLOCK
 from synthenticity.scoring.windows import cut_windows, own_weights
 from synthenticity.training.sequence_scorer import MEAN_MARGIN, SequenceScorer
 
+OnShare = Callable[[float], None]
 BATCH_TOKENS = {"cpu": FORWARD_TOKENS, "cuda": 65536, "mps": 16384}
 
 
@@ -109,11 +110,17 @@ class TextScores:
 
 
 def score_texts(
-    model: SequenceScorer, tokenizer: Any, texts: Sequence[NDArray[np.int64]], batch_tokens: int
+    model: SequenceScorer,
+    tokenizer: Any,
+    texts: Sequence[NDArray[np.int64]],
+    batch_tokens: int,
+    *,
+    on_share: OnShare | None = None,
 ) -> Iterator[TextScores]:
     """Yield what a scorer says of each text, given as ids `[tokens]`; their windows share batches.
 
-    Nothing that is yielded holds on to another text's.
+    Nothing that is yielded holds on to another text's. `on_share` is told after each batch which
+    share of all windows is done.
     """
     begins = np.cumsum([0, *map(len, texts)]).tolist()
     plan = [cut_windows(len(ids), int(model.config.block_size) - 1) for ids in texts]
@@ -128,6 +135,7 @@ def score_texts(
         np.concatenate([*texts, np.zeros(0, dtype=np.int64)]),
         np.array(bounds, dtype=np.int64).reshape(-1, 4),
         batch_tokens,
+        on_share=on_share,
     )
     seen = 0
     for ids, windows, begin in zip(texts, plan, begins[:-1], strict=True):
@@ -149,6 +157,8 @@ def score_windows(
     ids: NDArray[np.int64],
     bounds: NDArray[np.int64],
     batch_tokens: int,
+    *,
+    on_share: OnShare | None = None,
 ) -> WindowScores:
     """Return the synthenticity of each window, its interval, and each token's logit.
 
@@ -159,6 +169,7 @@ def score_windows(
     ratios, intervals = np.empty(len(bounds)), np.empty((len(bounds), 2))
     logits = None if model.token_head is None else np.empty(len(ids), dtype=np.float32)
     lengths = 1 + bounds[:, 1] - bounds[:, 0]
+    done = 0
     for rows, width in plan_batches(lengths, model.config.block_size, batch_tokens):
         places = starts[rows] + np.arange(-1, width - 1)
         visible = places < ends[rows]
@@ -175,6 +186,9 @@ def score_windows(
         if logits is not None:
             owned = (places >= own_starts[rows]) & (places < own_ends[rows])
             logits[places[owned]] = output.token_logits.cpu().numpy()[:count][owned]
+        done += count
+        if on_share is not None:
+            on_share(done / len(bounds))
     return WindowScores(ratios, intervals, logits)
 
 

@@ -195,6 +195,15 @@ class Score:
         yield "}"
 
 
+def counted(number: int, what: str) -> str:
+    """Return a number of things.
+
+    >>> counted(1, "token"), counted(2000, "token")
+    ('1 token', '2,000 tokens')
+    """
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
 def _rows_of(array: NDArray[Any]) -> Iterator[Any]:
     """Yield the rows of an array as plain values, of which never many are there at once."""
     for start in range(0, len(array), ROWS_AT_ONCE):

@@ -19,11 +19,12 @@ from synthenticity.runtimes.memory import keep_freed_memory
 from synthenticity.scoring.calibration import Calibration, load_calibration
 from synthenticity.scoring.forward import (
     BATCH_TOKENS,
+    OnShare,
     TextScores,
     fast_scorer,
     score_texts,
 )
-from synthenticity.scoring.score import Score
+from synthenticity.scoring.score import Score, counted
 from synthenticity.text.reading import LONE_SURROGATE
 from synthenticity.text.tokenization import encode_all_with_offsets, load_tokenizer
 from synthenticity.training.model import load_scorer
@@ -58,7 +59,7 @@ class Scorer:
             once by default.
 
     Raises:
-        ConfigError: the dtype is not known.
+        ConfigError: the dtype is not known, or `min_tokens` is negative.
 
     Example:
         scorer = Scorer.from_pretrained("runs/scorer")
@@ -76,7 +77,7 @@ class Scorer:
         calibration: Calibration | None = None,
         min_tokens: int | None = None,
     ) -> None:
-        _check_dtype(dtype)
+        _check_settings(dtype, min_tokens)
         keep_freed_memory()
         self.model = fast_scorer(model, model.device, SCORING_DTYPES[dtype])
         self.tokenizer = tokenizer
@@ -99,10 +100,10 @@ class Scorer:
         Raises:
             ModelError: there is none; says what to do.
             CompatibilityError: the calibration was made of other weights.
-            ConfigError: the device or the dtype is not known.
+            ConfigError: the device or the dtype is not known, or `min_tokens` is negative.
 
         """
-        _check_dtype(dtype)
+        _check_settings(dtype, min_tokens)
         model = load_scorer(path).to(resolve_device(device))
         calibration = load_calibration(Path(path))
         return cls(
@@ -115,16 +116,30 @@ class Scorer:
 
     @overload
     def score(  # type: ignore[overload-overlap]  # a string is a sequence of strings, too
-        self, texts: str, *, batch_size: int | None = None
+        self, texts: str, *, batch_size: int | None = None, on_share: OnShare | None = None
     ) -> Score: ...
     @overload
     def score(  # type: ignore[overload-overlap]
-        self, texts: Iterator[str], *, batch_size: int | None = None
+        self,
+        texts: Iterator[str],
+        *,
+        batch_size: int | None = None,
+        on_share: OnShare | None = None,
     ) -> Iterator[Score]: ...
     @overload
-    def score(self, texts: Iterable[str], *, batch_size: int | None = None) -> list[Score]: ...
     def score(
-        self, texts: str | Iterable[str], *, batch_size: int | None = None
+        self,
+        texts: Iterable[str],
+        *,
+        batch_size: int | None = None,
+        on_share: OnShare | None = None,
+    ) -> list[Score]: ...
+    def score(
+        self,
+        texts: str | Iterable[str],
+        *,
+        batch_size: int | None = None,
+        on_share: OnShare | None = None,
     ) -> Score | list[Score] | Iterator[Score]:
         """Score one text or several: a string gives one `Score`, a list a list, an iterator (a
         generator, say) is read as its scores are asked for, and any number of texts takes bounded
@@ -132,10 +147,13 @@ class Scorer:
 
         Batches of the model hold as many tokens as `batch_size` full windows; by default, what
         suits the device. No score depends on it, unless the scorer reads a `likelihood_model`.
+        `on_share` is told after each batch which share is done, 0 to 1, of the texts that are
+        scored together: about a million characters of several, or one text that is longer.
 
         Raises:
             CorpusError: something is no string of characters (of an odd half of a surrogate pair,
                 say); says its number, from 0. It comes after the scores of all texts before it.
+            ConfigError: the batch size is not positive.
 
         """
         tokens = BATCH_TOKENS[self.model.device.type]
@@ -143,7 +161,9 @@ class Scorer:
             if batch_size < 1:
                 raise ConfigError(f"batch_size: {batch_size} is not positive.")
             tokens = batch_size * int(self.model.config.block_size)
-        scores = self._scores([texts] if isinstance(texts, str) else texts, tokens)
+        if not isinstance(texts, Iterable):
+            raise CorpusError(f"score: got {type(texts).__name__}. Give a string, or several.")
+        scores = self._scores([texts] if isinstance(texts, str) else texts, tokens, on_share)
         if isinstance(texts, str):
             return next(scores)
         return scores if isinstance(texts, Iterator) else list(scores)
@@ -157,14 +177,19 @@ class Scorer:
             raise CorpusError("texts: is one string. Give a list of texts.")
         return [each.synthenticity for each in self.score(iter(texts), batch_size=batch_size)]
 
-    def _scores(self, texts: Iterable[str], batch_tokens: int) -> Iterator[Score]:
+    def _scores(
+        self, texts: Iterable[str], batch_tokens: int, on_share: OnShare | None
+    ) -> Iterator[Score]:
         for chunk in _chunks(texts):
-            yield from self._score_chunk(chunk, batch_tokens)
+            yield from self._score_chunk(chunk, batch_tokens, on_share)
 
-    def _score_chunk(self, texts: list[str], batch_tokens: int) -> Iterator[Score]:
+    def _score_chunk(
+        self, texts: list[str], batch_tokens: int, on_share: OnShare | None
+    ) -> Iterator[Score]:
         """Yield the scores of texts."""
         encoded = encode_all_with_offsets(self.tokenizer, texts)
-        said = score_texts(self.model, self.tokenizer, [ids for ids, _ in encoded], batch_tokens)
+        ids = [ids for ids, _ in encoded]
+        said = score_texts(self.model, self.tokenizer, ids, batch_tokens, on_share=on_share)
         for text, own, scored in zip(texts, encoded, said, strict=True):
             yield self._joined(text, own, scored)
 
@@ -172,7 +197,7 @@ class Scorer:
         """Return the score of a text, of which so much was said."""
         ids, offsets = encoded
         unknown = float(np.mean(ids == self.tokenizer.unk_token_id)) if len(ids) else 0.0
-        abstained = self._abstention(len(ids), said.known, unknown)
+        abstained = self._abstention(text, len(ids), said.known, unknown)
         value = uncalibrated = float("nan")
         low, high, alarms = 0.0, 1.0, {}
         if said.known:
@@ -198,10 +223,12 @@ class Scorer:
             abstained=abstained,
         )
 
-    def _abstention(self, tokens: int, known: bool, unknown: float) -> str | None:
+    def _abstention(self, text: str, tokens: int, known: bool, unknown: float) -> str | None:
         """Return why the scorer abstains of a text, or None if it does not."""
         if not tokens:
             return "is empty: it has no token"
+        if not text.strip():
+            return "is blank: it has nothing but white space"
         if not known or unknown > MOST_UNKNOWN:
             return f"mostly unknown tokens: {unknown:.0%} of {tokens} are not in the vocabulary"
         if unknown > FOREIGN:
@@ -210,13 +237,16 @@ class Scorer:
                 "vocabulary"
             )
         if tokens < self.min_tokens:
-            return f"too short: {tokens} tokens, of fewer than {self.min_tokens} nothing is known"
+            have = counted(tokens, "token")
+            return f"too short: {have}, of fewer than {self.min_tokens} nothing is known"
         return None
 
 
-def _check_dtype(dtype: str) -> None:
+def _check_settings(dtype: str, min_tokens: int | None) -> None:
     if dtype not in SCORING_DTYPES:
         raise ConfigError(f"dtype: {dtype!r} is none of {', '.join(SCORING_DTYPES)}.")
+    if min_tokens is not None and min_tokens < 0:
+        raise ConfigError(f"min_tokens: {min_tokens} is negative. Give 0 to abstain of no length.")
 
 
 def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
