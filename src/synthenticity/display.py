@@ -111,7 +111,7 @@ def score_lines(score: Score, *, heat: bool) -> list[Text]:
     for rate, rings in score.alarms.items():
         side = "flagged: above" if rings else "not flagged: not above"
         share = f"{100 * float(rate):.3g} %"
-        lines.append(Text(f"{side} the threshold that {share} of calibrated human texts exceed"))
+        lines.append(Text(f"{side} the threshold that {share} of human texts exceed (calibrated)"))
     if heat and score.probabilities is not None:
         lines.append(heat_legend())
     if score.abstained is None and score.unknown_share > 0:

@@ -180,7 +180,8 @@ class ScoreView(View):
             figures["time left"] = format_seconds(progress.seconds_left)
         figures["not usable"] = progress.unusable
         line = "  ".join(f"{name} {format_figure(value)}" for name, value in figures.items())
-        self.show(figures_table("score", figures), line)
+        finished = progress.characters == progress.all_characters
+        self.show(figures_table("score", figures), line, always=finished)
 
     @staticmethod
     def summary(result: "ScoreResult") -> dict[str, Any]:

@@ -164,7 +164,7 @@ def test_the_command_says_what_it_found_and_score_reports_it(
     text.write_text(make_text(3, 50), encoding="utf-8")
     assert cli.run(["score", str(run), str(text)]) == cli.GOOD
     said = capsys.readouterr()
-    assert "above the threshold that 5 % of calibrated human texts exceed" in said.out
+    assert "above the threshold that 5 % of human texts exceed (calibrated)" in said.out
     assert "not calibrated" not in said.err
     assert cli.run([*command, "--fpr", "0.05", "0.1", "--json"]) == cli.GOOD
     assert set(json.loads(capsys.readouterr().out)["thresholds"]) == {"0.05", "0.1"}
