@@ -1,24 +1,20 @@
-"""Chunks: documents that follow each other, filled here or in worker processes, back in order.
+"""Chunks: documents that follow each other, which become parts of a run's output, in order.
 
-Chunk borders follow the corpus alone, so a part is the same whoever makes it, and whenever.
+Chunk borders follow the corpus alone, so a part is the same whoever makes it, here or in worker
+processes, and whenever. A run that was killed goes on at the first chunk without a part.
 """
 
 import dataclasses
 import json
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-from synthenticity.config import Config
-from synthenticity.distributed.cluster import Cluster
-from synthenticity.pipeline import Pipeline
-from synthenticity.records.output import Part, encode_part
-from synthenticity.records.table import to_table
+from synthenticity.records.output import Part, RecordOutput
 from synthenticity.seeding import digest
-from synthenticity.synthesis.filling import FilledDocument, Filler, MaskedDocument
 from synthenticity.text.reading import CorpusSource, Document, Rejected, read_documents
-from synthenticity.workers import Pool, Workers, settle_libraries, threads_of_each
+from synthenticity.workers import Pool
 
 Made = TypeVar("Made")
 Made_co = TypeVar("Made_co", covariant=True)
@@ -74,90 +70,6 @@ def _after(chunk: Chunk) -> Chunk:
     return Chunk(chunk.number + 1, chunk.first + len(chunk.documents))
 
 
-@dataclass(frozen=True)
-class MaskedChunk:
-    """A chunk on its way: its documents, each as often as it has copies, and masked.
-
-    `readings_spared`: so many readings by a model were, while it was written.
-    """
-
-    chunk: Chunk
-    documents: list[MaskedDocument]
-    readings_spared: int = 0
-
-
-@dataclass(frozen=True)
-class MadePart:
-    """The bytes of a part, how many tokens were written, and readings by a model spared."""
-
-    content: bytes
-    written_tokens: int
-    readings_spared: int
-
-
-def mask_chunk(filler: Filler, chunk: Chunk, copies: int) -> MaskedChunk:
-    """Draw and mask the copies of a chunk's documents."""
-    documents = [document for document in chunk.documents for _ in range(copies)]
-    return MaskedChunk(chunk, filler.mask(documents, list(range(copies)) * len(chunk.documents)))
-
-
-def write_chunk(
-    filler: Filler, masked: MaskedChunk, between: Callable[[], None] = lambda: None
-) -> MaskedChunk:
-    """Let the models write into a masked chunk; one thread alone does."""
-    before = filler.readings_spared
-    filler.write(masked.documents, between=between)
-    return dataclasses.replace(masked, readings_spared=filler.readings_spared - before)
-
-
-def encode_chunk(filler: Filler, written: MaskedChunk) -> MadePart:
-    """Return the part that a written chunk is."""
-    results, chunk = filler.splice(written.documents), written.chunk
-    filled = [result for result in results if isinstance(result, FilledDocument)]
-    unusable = [result for result in results if isinstance(result, Rejected)]
-    rejected = chunk.rejected + [dataclasses.asdict(item) for item in dict.fromkeys(unusable)]
-    tokens = sum(len(document.ranks) for document in filled)
-    content = encode_part(Part(to_table(filled), rejected, chunk.digest))
-    return MadePart(content, tokens, written.readings_spared)
-
-
-def _chunk_filler(
-    config: Config, batch_size: int, copies: int, threads: int
-) -> Callable[[Chunk], MadePart]:
-    """Load the filling models in a worker."""
-    settle_libraries(threads)
-    filler = Filler.from_config(config, batch_size=batch_size)
-    return lambda chunk: encode_chunk(
-        filler, write_chunk(filler, mask_chunk(filler, chunk, copies))
-    )
-
-
-class _Threads:
-    """Makes parts in this process: the model fills a chunk while the next is masked, the one after
-    that read, and the one before written.
-    """
-
-    def __init__(self, filler: Filler, copies: int) -> None:
-        self.filler = filler
-        self.pipeline: Pipeline[Chunk, MaskedChunk, MaskedChunk] = Pipeline(
-            lambda chunk: mask_chunk(filler, chunk, copies), self._write, ahead=1
-        )
-
-    def _write(self, masked: MaskedChunk) -> MaskedChunk:
-        return write_chunk(self.filler, masked, self.pipeline.check)
-
-    def give(self, chunk: Chunk) -> None:
-        self.pipeline.give(chunk)
-
-    def take(self, _: Chunk) -> MadePart:
-        """Return the part of a chunk, the first of those that are in work."""
-        (written,) = self.pipeline.wait()
-        return encode_chunk(self.filler, written)
-
-    def end(self) -> None:
-        self.pipeline.end()
-
-
 class PoolLine(Generic[Made]):
     """Chunks in the hands of workers, which are handed back by their numbers."""
 
@@ -184,19 +96,6 @@ class PoolLine(Generic[Made]):
         self.pool.end()
 
 
-def _filling_workers(
-    config: Config, batch_size: int, copies: int, workers: int, cluster: Cluster | None
-) -> Pool[Chunk, MadePart]:
-    """Return workers that fill chunks, each of which loads the models."""
-    if cluster is not None:
-        from synthenticity.distributed.ray_workers import RayWorkers
-
-        threads = max(1, int(cluster.cpus))
-        return RayWorkers(_chunk_filler, (config, batch_size, copies, threads), cluster)
-    own = (config, batch_size, copies, threads_of_each(workers))
-    return Workers(_chunk_filler, [own] * workers)
-
-
 class Makers(Protocol[Made_co]):
     """Who makes something of chunks: they are given in order, and taken in the same."""
 
@@ -211,15 +110,6 @@ class Makers(Protocol[Made_co]):
     def end(self) -> None:
         """End whatever is at work."""
         ...
-
-
-def fillers(
-    filler: Filler, config: Config, copies: int, *, workers: int, cluster: Cluster | None
-) -> Makers[MadePart]:
-    """Return who fills chunks: this process, workers, or a cluster."""
-    if workers > 1 or cluster is not None:
-        return PoolLine(_filling_workers(config, filler.batch_size, copies, workers, cluster))
-    return _Threads(filler, copies)
 
 
 class ChunkLine(Generic[Made]):
@@ -253,3 +143,36 @@ class ChunkLine(Generic[Made]):
 
     def __exit__(self, *_: object) -> None:
         self.makers.end()
+
+
+def make_missing(
+    line: ChunkLine[Made],
+    found: Iterable[Chunk],
+    output: RecordOutput,
+    *,
+    keep: Callable[[Chunk, Made], None],
+    pass_by: Callable[[Chunk, Part], None],
+) -> int:
+    """Make what the output lacks, and return how many chunks there are.
+
+    Args:
+        line: who makes it.
+        found: all chunks of the corpus, in order.
+        output: where parts are looked for.
+        keep: is given each chunk with what was made of it, in order.
+        pass_by: is given each chunk of which there is a part already.
+
+    """
+    count = 0
+    with line:
+        for chunk in found:
+            count += 1
+            part = output.find(chunk.number, chunk.digest)
+            if part is not None:
+                pass_by(chunk, part)
+                continue
+            for ready, made in line.add(chunk):
+                keep(ready, made)
+        for ready, made in line.rest():
+            keep(ready, made)
+    return count

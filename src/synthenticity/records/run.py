@@ -5,10 +5,8 @@ the end, so a run that was killed goes on at the chunk it was in.
 """
 
 import functools
-import json
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +18,13 @@ import pyarrow.compute as pc
 from synthenticity.config import SETTINGS, Config
 from synthenticity.config_file import write_config
 from synthenticity.distributed.cluster import Cluster
-from synthenticity.durable import flush, write_whole
-from synthenticity.errors import ConfigError, CorpusError, MissingExtraError
+from synthenticity.durable import write_whole
+from synthenticity.errors import ConfigError, MissingExtraError
 from synthenticity.evaluation.alarms import ArtefactAlarm, Passage, artefact_alarm
 from synthenticity.records.card import records_card
-from synthenticity.records.chunks import Chunk, ChunkLine, MadePart, chunks, fillers
+from synthenticity.records.chunks import Chunk, ChunkLine, chunks, make_missing
 from synthenticity.records.dataset_folder import SPLITS, write_splits
+from synthenticity.records.filled_chunks import MadePart, fillers
 from synthenticity.records.output import (
     Part,
     RecordOutput,
@@ -36,12 +35,15 @@ from synthenticity.records.output import (
     write_tables,
 )
 from synthenticity.records.table import RECORDS, SCHEMA, spans_of
+from synthenticity.records.unusable import UnusableList
 from synthenticity.synthesis.filling import Filler
 from synthenticity.text.reading import CorpusSource
 
 logger = logging.getLogger(__name__)
 
-ALARM_DOCUMENTS, KNOWN_REASONS = 2000, 20
+ALARM_DOCUMENTS = 2000
+LISTED = "rejected.jsonl"
+"""In a folder, those that could not be used."""
 
 
 @dataclass(frozen=True)
@@ -140,11 +142,20 @@ def fill_corpus(
         )
         on_progress(done)
 
+    def keep(chunk: Chunk, made: MadePart) -> None:
+        output.put(chunk.number, made.content)
+        report(chunk, made.written_tokens, spared=made.readings_spared)
+
+    def pass_by(chunk: Chunk, part: Part) -> None:
+        written = pc.sum(pc.list_value_length(part.table.column("ranks"))).as_py() or 0
+        report(chunk, written, resumed=True)
+
     with output.owned():
         try:
             makers = fillers(filler, config, copies, workers=workers, cluster=cluster)
             line = ChunkLine(makers, 2 * (workers if cluster is None else cluster.most))
-            count = _fill_chunks(line, chunks(source, copies), output, report)
+            found = chunks(source, copies)
+            count = make_missing(line, found, output, keep=keep, pass_by=pass_by)
         finally:
             output.clear_if_empty()
         return _finish(output, count, config, licence, done)
@@ -161,41 +172,13 @@ def check_settings_of_fill(config: Config) -> None:
         )
 
 
-def _fill_chunks(
-    line: ChunkLine[MadePart],
-    found: Iterable[Chunk],
-    output: RecordOutput,
-    report: Callable[..., None],
-) -> int:
-    """Fill the chunks that are not there yet, and return how many there are."""
-
-    def put(ready: Chunk, made: MadePart) -> None:
-        output.put(ready.number, made.content)
-        report(ready, made.written_tokens, spared=made.readings_spared)
-
-    count = 0
-    with line:
-        for chunk in found:
-            count += 1
-            part = output.find(chunk.number, chunk.digest)
-            if part is not None:
-                written = pc.sum(pc.list_value_length(part.table.column("ranks"))).as_py() or 0
-                report(chunk, written, resumed=True)
-                continue
-            for ready, made in line.add(chunk):
-                put(ready, made)
-        for ready, made in line.rest():
-            put(ready, made)
-    return count
-
-
 def _finish(
     output: RecordOutput, count: int, config: Config, licence: str | None, done: FillProgress
 ) -> FillResult:
     """Join the parts to the file or folder that was asked for, and remove them."""
-    finished = output.finished
-    with _Gathered(output.rejected) as gathered:
-        tables = gathered.watch(output.parts(count))
+    finished, passages = output.finished, _Passages()
+    with UnusableList(output.rejected) as unusable:
+        tables = passages.watch(output.parts(count), unusable)
         if is_file(output.out):
             rows = write_tables(finished, tables, SCHEMA, output.file_metadata())
         else:
@@ -207,67 +190,47 @@ def _finish(
                 test_domains=config.test_domains,
                 metadata=output.file_metadata(),
             )
-            rows, facts.rejected = sum(facts.rows.values()), gathered.rejected
+            rows, facts.rejected = sum(facts.rows.values()), unusable.count
     if not rows:
         output.clear()
-        reasons = "; ".join(f"{count} x {reason}" for reason, count in gathered.reasons.items())
-        raise CorpusError(f"{config.corpus}: nothing in it can be used: {reasons}.")
-    listed = rejected_beside(output.out)
+        raise unusable.nothing_left(config.corpus)
+    listed = place = rejected_beside(output.out)
     if not is_file(output.out):
-        listed = finished / "rejected.jsonl"
+        listed, place = finished / LISTED, output.out / LISTED
         card = records_card(
             facts,
             output.made_with,
             name=output.out.name,
-            alarm=gathered.alarm,
+            alarm=passages.alarm,
             licence=licence,
         )
         write_whole(finished / "README.md", card)
         write_config(config, finished / "config.toml")
-    listed.unlink(missing_ok=True)  # a killed run of ours may have come so far
-    if gathered.rejected:
-        publish(output.rejected, listed)
+    unusable.publish(listed)
     publish(finished, output.out)
     output.clear()
-    place = rejected_beside(output.out) if is_file(output.out) else output.out / listed.name
     return FillResult(
         output.out,
         rows,
-        gathered.rejected,
-        place if gathered.rejected else None,
-        dict(gathered.reasons),
-        gathered.alarm,
+        unusable.count,
+        place if unusable.count else None,
+        dict(unusable.reasons),
+        passages.alarm,
         done,
         output.made_with,
     )
 
 
-class _Gathered:
-    """What is kept of the parts while they are joined; the unusable documents go to a file."""
+class _Passages:
+    """The first documents of the parts, kept while they are joined, and what their alarm says."""
 
-    def __init__(self, rejected: Path) -> None:
-        self.rejected = 0
-        self.reasons: Counter[str] = Counter()
+    def __init__(self) -> None:
         self.passages: list[Passage] = []
-        self._path = rejected
 
-    def __enter__(self) -> "_Gathered":
-        self._list = self._path.open("w", encoding="utf-8")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._list.close()
-        flush(self._path)
-
-    def watch(self, parts: Iterable[Part]) -> Iterator[pa.Table]:
-        """Return the tables of the parts."""
+    def watch(self, parts: Iterable[Part], unusable: UnusableList) -> Iterator[pa.Table]:
+        """Return the tables of the parts; their unusable documents go to the list."""
         for part in parts:
-            self.rejected += len(part.rejected)
-            for row in part.rejected:
-                self._list.write(json.dumps(row) + "\n")
-                reason = row["reason"]
-                known = reason in self.reasons or len(self.reasons) < KNOWN_REASONS
-                self.reasons[reason if known else "other reasons"] += 1
+            unusable.add(part.rejected)
             room = max(0, ALARM_DOCUMENTS - len(self.passages))
             rows = part.table.slice(0, room).select(["original", "text", "spans"]).to_pylist()
             self.passages += [

@@ -5,39 +5,34 @@ chunks, which are written as they come and joined at the end: a run that was kil
 chunk it was in, and scores nothing twice. Rows are in the order of the corpus.
 """
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from synthenticity.distributed.cluster import Cluster
-from synthenticity.durable import flush, write_whole
-from synthenticity.errors import ConfigError, CorpusError
-from synthenticity.records.chunks import Chunk, ChunkLine, Makers, PoolLine, chunks
+from synthenticity.durable import write_whole
+from synthenticity.errors import ConfigError
+from synthenticity.records.chunks import Chunk, chunks, make_missing
 from synthenticity.records.output import (
     Part,
     RecordOutput,
-    encode_part,
     partial_of,
     publish,
     rejected_beside,
     write_tables,
 )
-from synthenticity.records.pages import GALLERY, gallery, page_name, score_page
-from synthenticity.records.score_table import PLAIN, WITH_TOKENS, check_form, figures_of, row_of
+from synthenticity.records.pages import GALLERY, gallery, page_name
+from synthenticity.records.score_table import check_form, figures_of
+from synthenticity.records.scored_chunks import ScoredChunk, ScoringTask, scoring_line
+from synthenticity.records.unusable import UnusableList
 from synthenticity.scoring.calibration import CALIBRATION_FILE, weights_fingerprint
-from synthenticity.scoring.forward import OnShare
-from synthenticity.scoring.scorer import Scorer
 from synthenticity.seeding import digest
 from synthenticity.text.files import STANDARD_INPUT
 from synthenticity.text.reading import HUB, CorpusSource, Rejected, read_documents
-from synthenticity.workers import settle_libraries
 
 PAGES = "pages"
 """Where pages are until all are there, in the folder of the parts."""
@@ -126,8 +121,8 @@ def score_corpus(
     """
     kind = check_form(Path(out), tokens=tokens)
     check_pages(pages, Path(out))
-    asked = _Asked(str(run), device, dtype, min_tokens, batch_size, tokens, pages is not None)
-    scorer = asked.scorer()
+    task = ScoringTask(str(run), device, dtype, min_tokens, batch_size, tokens, pages is not None)
+    scorer = task.load_scorer()
     everything = _characters(source)
     made_with = {
         "weights": weights_fingerprint(Path(run)),
@@ -141,23 +136,6 @@ def score_corpus(
     }
     output = RecordOutput(out, made_with, kind)
     progress = _Counting(everything, on_progress)
-    with output.owned():
-        try:
-            line = ChunkLine(*_scorers(asked, scorer, cluster, progress))
-            count = _score_chunks(line, chunks(source), output, pages, progress)
-        finally:
-            output.clear_if_empty()
-        return _finish(output, count, source, pages, progress.now)
-
-
-def _score_chunks(
-    line: ChunkLine["ScoredChunk"],
-    found: Iterable[Chunk],
-    output: RecordOutput,
-    pages: Path | None,
-    progress: "_Counting",
-) -> int:
-    """Score the chunks that are not there yet, and return how many there are."""
     begun = output.folder / PAGES
 
     def keep(chunk: Chunk, made: ScoredChunk) -> None:
@@ -166,20 +144,18 @@ def _score_chunks(
         output.put(chunk.number, made.content)
         progress.add(chunk, resumed=False)
 
-    count = 0
-    if pages is not None:
-        begun.mkdir(exist_ok=True)
-    with line:
-        for chunk in found:
-            count += 1
-            if output.find(chunk.number, chunk.digest) is not None:
-                progress.add(chunk, resumed=True)
-                continue
-            for ready, made in line.add(chunk):
-                keep(ready, made)
-        for ready, made in line.rest():
-            keep(ready, made)
-    return count
+    def pass_by(chunk: Chunk, _: Part) -> None:
+        progress.add(chunk, resumed=True)
+
+    with output.owned():
+        try:
+            line = scoring_line(scorer, task, cluster, progress.within)
+            if pages is not None:
+                begun.mkdir(exist_ok=True)
+            count = make_missing(line, chunks(source), output, keep=keep, pass_by=pass_by)
+        finally:
+            output.clear_if_empty()
+        return _finish(output, count, source, pages, progress.now)
 
 
 def _characters(source: CorpusSource) -> int | None:
@@ -200,80 +176,6 @@ def _calibration_digest(run: Path) -> str | None:
     return digest(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """What is asked of whoever scores chunks."""
-
-    run: str
-    device: str
-    dtype: str
-    min_tokens: int | None
-    batch_size: int | None
-    tokens: bool
-    pages: bool
-
-    def scorer(self) -> Scorer:
-        return Scorer.from_pretrained(
-            self.run, device=self.device, dtype=self.dtype, min_tokens=self.min_tokens
-        )
-
-
-@dataclass(frozen=True)
-class ScoredChunk:
-    """The bytes of a part, and the pages of its documents, if pages are asked for."""
-
-    content: bytes
-    pages: tuple[str, ...]
-
-
-def _score_chunk(
-    scorer: Scorer, asked: _Asked, chunk: Chunk, on_share: OnShare | None = None
-) -> ScoredChunk:
-    texts = [document.text for document in chunk.documents]
-    scores = scorer.score(texts, batch_size=asked.batch_size, on_share=on_share)
-    pairs = list(zip([document.id for document in chunk.documents], scores, strict=True))
-    rows = [row_of(name, score, tokens=asked.tokens) for name, score in pairs]
-    schema = (WITH_TOKENS if asked.tokens else PLAIN).schema
-    part = Part(pa.Table.from_pylist(rows, schema=schema), chunk.rejected, chunk.digest)
-    pages = tuple(score_page(name, score) for name, score in pairs) if asked.pages else ()
-    return ScoredChunk(encode_part(part), pages)
-
-
-def _scorers(
-    asked: _Asked, scorer: Scorer, cluster: Cluster | None, progress: "_Counting"
-) -> tuple[Makers[ScoredChunk], int]:
-    """Return who scores chunks, this process or a cluster, and how many may wait for it."""
-    if cluster is None:
-        return _Here(asked, scorer, progress), 0
-    from synthenticity.distributed.ray_workers import RayWorkers
-
-    own = (asked, max(1, int(cluster.cpus)))
-    return PoolLine(RayWorkers(_chunk_scorer, own, cluster)), 2 * cluster.most
-
-
-class _Here:
-    """Scores a chunk when it is taken."""
-
-    def __init__(self, asked: _Asked, scorer: Scorer, progress: "_Counting") -> None:
-        self.asked, self.scorer, self.progress = asked, scorer, progress
-
-    def give(self, chunk: Chunk) -> None:
-        pass
-
-    def take(self, chunk: Chunk) -> ScoredChunk:
-        return _score_chunk(self.scorer, self.asked, chunk, partial(self.progress.within, chunk))
-
-    def end(self) -> None:
-        pass
-
-
-def _chunk_scorer(asked: _Asked, threads: int) -> Callable[[Chunk], ScoredChunk]:
-    """Load the scorer in a worker."""
-    settle_libraries(threads)
-    scorer = asked.scorer()
-    return lambda chunk: _score_chunk(scorer, asked, chunk)
-
-
 class _Counting:
     """Counts what is done, and tells it."""
 
@@ -285,6 +187,8 @@ class _Counting:
 
     def within(self, chunk: Chunk, share: float) -> None:
         """Tell that a share of a chunk's characters is scored; nothing is counted yet."""
+        if share == 1:
+            return  # the chunk is about to be counted
         characters = round(share * _length(chunk))
         self._tell(
             replace(
@@ -323,20 +227,14 @@ def _finish(
     progress: ScoreProgress,
 ) -> ScoreResult:
     """Join the parts to the file that was asked for, and remove them."""
-    facts = _Facts()
-    with output.rejected.open("w", encoding="utf-8") as listed:
-        tables = facts.watch(output.parts(count), listed)
+    facts, beside = _Facts(), rejected_beside(output.out)
+    with UnusableList(output.rejected) as unusable:
+        tables = facts.watch(output.parts(count), unusable)
         rows = write_tables(output.finished, tables, output.kind.schema, output.file_metadata())
     if not rows:
         output.clear()
-        reasons = "; ".join(f"{count} x {reason}" for reason, count in facts.unusable.items())
-        raise CorpusError(f"{source.source}: nothing in it can be used: {reasons or 'is empty'}.")
-    beside = rejected_beside(output.out)
-    beside.unlink(missing_ok=True)  # a killed run of ours may have come so far
-    unusable = facts.unusable.total()
-    if unusable:
-        flush(output.rejected)
-        publish(output.rejected, beside)
+        raise unusable.nothing_left(source.source)
+    unusable.publish(beside)
     begun = output.folder / PAGES
     if pages is not None and begun.exists():  # or a killed run of ours has come so far
         listing = (row for part in output.parts(count) for row in figures_of(part.table))
@@ -350,40 +248,32 @@ def _finish(
         facts.sum / facts.known if facts.known else None,
         dict(facts.verdicts),
         dict(facts.abstained),
-        unusable,
-        beside if unusable else None,
+        unusable.count,
+        beside if unusable.count else None,
         progress,
     )
 
 
 class _Facts:
-    """What is counted of the parts while they are joined; unusable documents go to a file."""
+    """What is counted of the parts while they are joined."""
 
     def __init__(self) -> None:
         self.verdicts: Counter[str] = Counter()
         self.abstained: Counter[str] = Counter()
-        self.unusable: Counter[str] = Counter()
         self.sum, self.known = 0.0, 0
 
-    def watch(self, parts: Iterable[Part], listed: Any) -> Iterator[pa.Table]:
-        """Return the tables of the parts."""
+    def watch(self, parts: Iterable[Part], unusable: UnusableList) -> Iterator[pa.Table]:
+        """Return the tables of the parts; their unusable documents go to the list."""
         for part in parts:
-            for row in part.rejected:
-                listed.write(json.dumps(row) + "\n")
-                self.unusable[row["reason"]] += 1
-            for verdict, abstained, value in zip(
-                *(
-                    part.table.column(name).to_pylist()
-                    for name in ("verdict", "abstained", "synthenticity")
-                ),
-                strict=True,
-            ):
+            unusable.add(part.rejected)
+            columns = part.table.select(["verdict", "abstained", "synthenticity"]).to_pydict()
+            for verdict, abstained, value in zip(*columns.values(), strict=True):
                 if abstained is not None:
                     self.abstained[abstained.partition(":")[0]] += 1
-                elif verdict is not None:
+                    continue
+                self.sum, self.known = self.sum + value, self.known + 1
+                if verdict is not None:
                     self.verdicts[verdict] += 1
-                if abstained is None:
-                    self.sum, self.known = self.sum + value, self.known + 1
             yield part.table
 
 
