@@ -2,9 +2,9 @@
 
     python benchmarks/cost_model.py
 
-Nothing is measured: figures of processors come from the JSONs beside this script, figures of GPUs
-are a data sheet's peak times a share that is assumed. tests/test_benchmarks.py compares what is
-written with what these give today.
+Nothing is measured: figures of processors and disks come from the JSONs beside this script, figures
+of GPUs are a data sheet's peak times a share that is assumed. tests/test_benchmarks.py compares
+what is written with what these give today.
 """
 
 import json
@@ -25,13 +25,8 @@ USED = 0.3
 (benchmarks/fill.json)."""
 RATIO = 0.5
 """Of the tokens that are written: the head is needed at those."""
-BYTES_A_TOKEN = 337_538 / (400 * 128)
-"""Of a batch file of configs/subword_scorer.toml, 400 sequences of 128 sub-word tokens; two thirds
-are the texts, as they were and as they became."""
-COMMITS = {"1.3 ms": 1.345e-3, "12 ms": 12e-3}
-"""Seconds of write, flush, link, flush: benchmarks/data_plane.json, and a slower disk before it."""
-VERIFY_A_TOKEN = 4.85e-3 / (800 * 257)
-"""Seconds to read and verify, benchmarks/data_plane.json."""
+SLOW_FLUSH, SLOW_BYTES = 12e-3, 200e6
+"""Seconds of the flushes of a commit, and bytes a second, of a slow disk: assumed."""
 REQUESTS_A_FILE = 3
 """Of an object store: PUT, HEAD, GET (docs/object_stores.md)."""
 NAMES_A_LISTING = 1000
@@ -45,7 +40,6 @@ LARGE = Shape(
     rounds=3,
 )
 MODELS = {"6 layers of 384": SHAPES["M"], "12 layers of 768": SHAPES["L"], LARGE.name: LARGE}
-FILES = (800, 20_000, 400_000)
 
 
 def figures(name: str) -> list[dict[str, Any]]:
@@ -129,22 +123,35 @@ def compute() -> list[dict[str, Any]]:
 
 def files() -> list[dict[str, Any]]:
     """Return what the files of such a set take, by their size."""
-    return [
-        {
-            "sequences a file": f"{rows:,}",
-            "MB a file": f"{rows * 128 * BYTES_A_TOKEN / 1e6:,.1f}",
-            "files": f"{TOKENS / (rows * 128):,.0f}",
-            f"files/s, {DAYS} days": f"{TOKENS / (rows * 128) / DAYS / DAY:.2g}",
-            **{
-                f"tokens/s of one owner, {name} a commit": f"{rows * 128 / seconds:.1e}"
-                for name, seconds in COMMITS.items()
-            },
-            "requests to make it": f"{REQUESTS_A_FILE * TOKENS / (rows * 128):,.0f}",
-            "requests to list it": f"{-(-TOKENS // (rows * 128 * NAMES_A_LISTING)):,}",
-            "MB of names": f"{TOKENS / (rows * 128) * len('train-00000000.parquet') / 1e6:,.1f}",
-        }
-        for rows in FILES
-    ]
+    return [_files_of(row) for row in figures("large_files")]
+
+
+def _files_of(measured: dict[str, Any]) -> dict[str, Any]:
+    rows, size = number(measured["sequences"]), number(measured["MB"]) * 1e6
+    tokens = rows * 128
+    count = TOKENS / tokens
+    commits = {
+        "here": number(measured["commit, ms (least to most)"]) / 1000,
+        "on a slow disk": SLOW_FLUSH + size / SLOW_BYTES,
+    }
+    verified = count * number(measured["read and verify, ms (least to most)"]) / 1000
+    return {
+        "sequences a file": measured["sequences"],
+        "MB a file": f"{size / 1e6:,.1f}",
+        "files": f"{count:,.0f}",
+        f"files/s, {DAYS} days": f"{count / DAYS / DAY:.2g}",
+        **{f"tokens/s of one owner, {disk}": f"{tokens / s:.1e}" for disk, s in commits.items()},
+        "hours to read and verify": f"{verified / 3600:.1f}",
+        "requests to make it": f"{REQUESTS_A_FILE * count:,.0f}",
+        "requests to list it": f"{-(-count // NAMES_A_LISTING):,.0f}",
+        "MB of names": f"{count * len('train-00000000.parquet') / 1e6:,.1f}",
+    }
+
+
+def terabytes() -> float:
+    """Return what such a set takes."""
+    large = figures("large_files")[-1]
+    return TOKENS * number(large["bytes a token"]) / 1e12
 
 
 def main() -> None:
@@ -156,7 +163,7 @@ def main() -> None:
         f"{USED:.0%} of the {H100_PEAK / 1e12:.0f} TFLOP/s of its data sheet (bfloat16, dense), "
         "which is assumed; a step of training is three forwards; sequences of 128 tokens, half of "
         f"them written; a scored token is read {read_times():.2f} times. The cores are those that "
-        "keep one GPU busy: to draw, mask and label takes "
+        "keep one GPU busy: to draw, mask, label, encode and commit takes "
         f"{host_seconds() * 1e6:.1f} microseconds a token (benchmarks/prepare.json), to tokenize "
         f"{tokenization_seconds() * 1e6:.1f} (benchmarks/score.json).",
         rows=compute(),
@@ -165,10 +172,11 @@ def main() -> None:
         "cost_model_files",
         title="The files of 10^12 tokens",
         command="python benchmarks/cost_model.py",
-        about=f"Arithmetic. {BYTES_A_TOKEN:.1f} bytes a token (a measured file of sub-word scorer "
-        f"data, texts included): {TOKENS * BYTES_A_TOKEN / 1e12:.1f} TB in all. To read and verify "
-        f"it once in one process takes {TOKENS * VERIFY_A_TOKEN / 3600:.1f} hours, if the disk is "
-        "as fast as the memory that was measured. Requests are those of a set on an object store.",
+        about="Arithmetic, from files of sub-word scorer data, texts included "
+        f"(benchmarks/large_files.json): {terabytes():.1f} TB in all. To commit is to write, "
+        f"flush, link, flush; a slow disk is assumed to take {SLOW_FLUSH * 1000:.0f} ms and to write "
+        f"{SLOW_BYTES / 1e6:.0f} MB/s. To read and verify is done by one process, from memory. "
+        "Requests are those of a set on an object store.",
         rows=files(),
     )
 

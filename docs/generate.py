@@ -45,7 +45,7 @@ SECTIONS = {
         "import_time",
         "pieces",
     ),
-    "Scale": ("ray_overhead", "cost_model"),
+    "Scale": ("ray_overhead", "large_files", "cost_model"),
     "Safety": ("corruption", "soak"),
     "The science": (
         "scorer_recipe",

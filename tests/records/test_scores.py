@@ -348,6 +348,12 @@ def test_what_cannot_be_written_is_refused_first(
         score_corpus(tmp_path / "no run", source, tmp_path / name, tokens=tokens)
 
 
+def test_a_url_is_no_place_for_a_table(scorer_path: Path, source: CorpusSource) -> None:
+    with pytest.raises(ConfigError, match=r"s3:/bucket/o\.csv is a URL"):
+        score_corpus(scorer_path, source, "s3://bucket/o.csv", device="cpu")
+    assert not Path("s3:").exists()
+
+
 def test_what_is_wrong_with_a_corpus_is_said_before_anything_is_scored(
     scorer_path: Path, tmp_path: Path
 ) -> None:

@@ -289,6 +289,14 @@ def test_another_configuration_is_refused_and_changes_nothing(
     assert server.objects(url) == before
 
 
+def test_a_set_that_was_removed_may_be_made_smaller(server: ObjectServer, url: str) -> None:
+    make(StagedSet(url), FILES)
+    server.files.rm(url, recursive=True)
+    make(StagedSet(url), FILES - 1)
+    assert ObjectSet(url).announced("train") == FILES - 1
+    assert consumer_of(url).read_all()["ids"].shape[0] == ROWS * (FILES - 1)
+
+
 def test_what_is_staged_of_a_set_that_was_removed_does_not_stand_in_the_way(
     server: ObjectServer, url: str
 ) -> None:

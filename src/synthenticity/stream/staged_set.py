@@ -80,11 +80,10 @@ class StagedSet(ObjectSet):
         """Say how many files each of some splits will have, and let readers see the set.
 
         Whoever sees `meta.json` then finds the announcement and the tokenizer. Then what an
-        earlier run left staged is uploaded.
+        earlier run left staged is uploaded. What was announced of a set that is gone from the store
+        is forgotten.
         """
-        known = self.announcements()
-        if known:
-            write_whole(self.private / ANNOUNCED, seal(known))
+        write_whole(self.private / ANNOUNCED, seal(self.announcements()))
         record_announcement(self.private, files, splits)
         is_new = self.meta() is None
         if is_new:
