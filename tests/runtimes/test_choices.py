@@ -17,7 +17,7 @@ from test_runtimes import build, opened
 
 from synthenticity.config import Config
 from synthenticity.data_card import int8_words
-from synthenticity.errors import ConfigError, ModelError
+from synthenticity.errors import ConfigError, MissingExtraError, ModelError
 from synthenticity.providers.prepare import prepare
 from synthenticity.records.run import fill_corpus
 from synthenticity.runtimes.conversion import check_conversion, parts_to_convert
@@ -172,7 +172,7 @@ def test_a_runtime_that_is_not_installed_names_its_extra(
 ) -> None:
     for name in ("openvino", "onnxruntime"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ConfigError, match=rf"pip install 'synthenticity\[{extra}\]'"):
+    with pytest.raises(MissingExtraError, match=rf'pip install "synthenticity\[{extra}\]"'):
         open_runtime(build("bert"), CPU, dtype, runtime)
 
 

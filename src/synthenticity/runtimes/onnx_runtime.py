@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from synthenticity.errors import ConfigError
+from synthenticity.errors import MissingExtraError
 from synthenticity.runtimes.conversion import (
     check_conversion,
     converting,
@@ -27,7 +27,7 @@ class OnnxRuntime:
     """A masked language model in ONNX Runtime. See `Runtime`.
 
     Raises:
-        ConfigError: ONNX Runtime is not installed.
+        MissingExtraError: ONNX Runtime is not installed.
         ModelError: ONNX Runtime cannot take the model.
 
     """
@@ -77,9 +77,7 @@ def _onnxruntime() -> Any:
         import onnxruntime
         import onnxscript  # noqa: F401  (PyTorch exports with it)
     except ImportError as error:
-        raise ConfigError(
-            "runtime: onnx is not installed. Install it: pip install 'synthenticity[onnx]'"
-        ) from error
+        raise MissingExtraError("runtime onnx (onnxruntime, onnxscript)", "onnx") from error
     return onnxruntime
 
 

@@ -48,7 +48,8 @@ def open_runtime(model: Any, device: torch.device, dtype: str, runtime: str) -> 
         runtime: auto, torch, openvino, onnx.
 
     Raises:
-        ConfigError: the combination cannot be computed here, or the runtime is not installed.
+        ConfigError: the combination cannot be computed here.
+        MissingExtraError: the runtime is not installed.
         ModelError: the runtime cannot take this model.
 
     """

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from synthenticity.errors import ConfigError
+from synthenticity.errors import ConfigError, MissingExtraError
 from synthenticity.runtimes.conversion import (
     check_conversion,
     converting,
@@ -34,7 +34,8 @@ class OpenVinoRuntime:
     """A masked language model in OpenVINO. See `Runtime`.
 
     Raises:
-        ConfigError: OpenVINO is not installed, or this processor lacks the dtype.
+        MissingExtraError: OpenVINO is not installed.
+        ConfigError: this processor lacks the dtype.
         ModelError: OpenVINO cannot take the model.
 
     """
@@ -90,7 +91,7 @@ class OpenVinoRuntime:
         """Choose the scales of int8 by rows of the user's text; do nothing in other dtypes.
 
         Raises:
-            ConfigError: NNCF is not installed.
+            MissingExtraError: NNCF is not installed.
 
         """
         if self._parts is None:
@@ -147,9 +148,7 @@ def _openvino(extra: str = "openvino") -> Any:
     try:
         import openvino
     except ImportError as error:
-        raise ConfigError(
-            f"runtime: openvino is not installed. Install it: pip install 'synthenticity[{extra}]'"
-        ) from error
+        raise MissingExtraError("runtime openvino", extra) from error
     return openvino
 
 
@@ -158,10 +157,7 @@ def _nncf() -> Any:
         with quietly():
             import nncf
     except ImportError as error:
-        raise ConfigError(
-            "dtype: int8 needs NNCF, which is not installed. Install it: pip install "
-            "'synthenticity[int8]'"
-        ) from error
+        raise MissingExtraError("dtype int8 (NNCF)", "int8") from error
     return nncf
 
 
