@@ -174,8 +174,8 @@ def main() -> None:
         command="python benchmarks/cost_model.py",
         about="Arithmetic, from files of sub-word scorer data, texts included "
         f"(benchmarks/large_files.json): {terabytes():.1f} TB in all. To commit is to write, "
-        f"flush, link, flush; a slow disk is assumed to take {SLOW_FLUSH * 1000:.0f} ms and to write "
-        f"{SLOW_BYTES / 1e6:.0f} MB/s. To read and verify is done by one process, from memory. "
+        f"flush, link, flush; a slow disk is assumed to take {SLOW_FLUSH * 1000:.0f} ms and to "
+        f"write {SLOW_BYTES / 1e6:.0f} MB/s. One process reads and verifies, from memory. "
         "Requests are those of a set on an object store.",
         rows=files(),
     )

@@ -216,8 +216,8 @@ def check_out(out: Path, kind: RecordKind) -> None:
     """Refuse an output that exists, is a URL, or has a form that is none of a kind's."""
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(out)):  # a path has one slash of two
         raise ConfigError(
-            f"out: {out} is a URL; this is written to a disk of this machine. Give a path, and copy "
-            "what is there then: it is complete."
+            f"out: {out} is a URL; this is written to a disk of this machine. Give a path, and "
+            "copy what is there then: it is complete."
         )
     beside = [rejected_beside(out)] if is_file(out) and not partial_of(out).exists() else []
     for path in (out, *beside):
