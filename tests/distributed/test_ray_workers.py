@@ -203,6 +203,7 @@ def test_a_node_without_the_folder_of_the_owner_says_so(tmp_path: Path) -> None:
             "Task was killed: low on memory.\nRefer to the documentation.",
             "Task was killed: low on memory.",
         ),
+        ("Failure from server:\nTraceback:\n  File\nOSError: no port", "OSError: no port."),
         ("", "ValueError."),
     ],
 )

@@ -169,24 +169,22 @@ def _not_reached(address: str, error: Exception) -> QueueError:
             "same Python and the same Ray on both."
         )
     return QueueError(
-        f"--ray: {address} is not reached ({_first_line(error)}). Start a cluster (ray start "
-        "--head), or leave out the address."
+        f"--ray: {address} is not reached ({cause_of(error).rstrip('.')}). Start a cluster (ray "
+        "start --head), or leave out the address."
     )
 
 
-def _first_line(error: Exception) -> str:
-    return (COLOURS.sub("", str(error)).strip() or type(error).__name__).splitlines()[0]
-
-
-def cause_of(died: Exception) -> str:
-    """Return why an actor died, as a sentence: of what Ray says, the line that says it.
+def cause_of(error: Exception) -> str:
+    """Return why an actor died or nothing was reached, as a sentence: the line of Ray's that says
+    it.
 
     That is the last one of an actor's end or of a traceback, and the first one of all else. What
     Ray guesses of the causes of a killed process is left out.
     """
-    lines = [line.strip() for line in COLOURS.sub("", str(died)).splitlines() if line.strip()]
-    lines = lines or [type(died).__name__]
-    line = lines[-1 if lines[0].startswith("The actor died") else 0]
+    lines = [line.strip() for line in COLOURS.sub("", str(error)).splitlines() if line.strip()]
+    lines = lines or [type(error).__name__]
+    at_the_end = any(line.startswith(("The actor died", "Traceback")) for line in lines)
+    line = lines[-1 if at_the_end else 0]
     return line.partition(" Some common causes")[0].rstrip(".") + "."
 
 
