@@ -45,10 +45,10 @@ def test_a_worker_on_another_kind_of_device_fills_nothing(family: Callable[[str]
         filled_chunks._chunk_filler(task, 1)
 
 
-@pytest.mark.parametrize("key", ["weights", "calibration", "device", "dtype"])
+@pytest.mark.parametrize("key", ["weights", "calibration", "device", "dtype", "torch"])
 def test_a_worker_with_another_scorer_scores_nothing(scorer_path: Path, key: str) -> None:
     task = scored_chunks.ScoringTask(str(scorer_path), "cpu", "auto", None, None, False, False)
-    owner = task.made_with(task.load_scorer())
+    owner = scored_chunks._decisive(task, task.load_scorer())
     assert scored_chunks._chunk_scorer(task, owner, 1)
     words = f"{key} is 'another' with its owner and {owner[key]!r} with the worker"
     with pytest.raises(CompatibilityError, match=words):

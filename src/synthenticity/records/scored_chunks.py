@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import torch
 
 from synthenticity.distributed.cluster import Cluster
 from synthenticity.records.chunks import Chunk, ChunkLine, PoolLine
@@ -86,7 +87,7 @@ def scoring_line(
         return ChunkLine(_Here(scorer, task, on_share), 0)
     from synthenticity.distributed.ray_workers import RayWorkers
 
-    own = (task, task.made_with(scorer), cluster.threads)
+    own = (task, _decisive(task, scorer), cluster.threads)
     return ChunkLine(PoolLine(RayWorkers(_chunk_scorer, own, cluster)), cluster.most_in_work)
 
 
@@ -107,15 +108,20 @@ class _Here:
 
 
 def _chunk_scorer(
-    task: ScoringTask, made_with: Mapping[str, Any], threads: int
+    task: ScoringTask, owner: Mapping[str, Any], threads: int
 ) -> Callable[[Chunk], ScoredChunk]:
     """Load the scorer in a worker, if it is its owner's.
 
     Raises:
-        CompatibilityError: weights, calibration or kind of device are not those of the owner.
+        CompatibilityError: weights, calibration, kind of device or version are not the owner's.
 
     """
     settle_libraries(threads)
     scorer = task.load_scorer()
-    check_same_work(made_with, task.made_with(scorer))
+    check_same_work(owner, _decisive(task, scorer))
     return partial(score_chunk, scorer, task)
+
+
+def _decisive(task: ScoringTask, scorer: Scorer) -> dict[str, Any]:
+    """Return what must be the same wherever the chunks of a run are scored."""
+    return {**task.made_with(scorer), "torch": torch.__version__.partition("+")[0]}
