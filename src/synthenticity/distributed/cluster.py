@@ -20,6 +20,8 @@ KNOCK_SECONDS = 5.0
 LOCAL = "local"
 """The address that starts a cluster on this machine, for this run."""
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+NO_CAUSE = "The actor never ran"
+"""So begins a line of Ray's that says less than the one before."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,8 @@ def cause_of(error: Exception) -> str:
     That is the last one of an actor's end or of a traceback, and the first one of all else. What
     Ray guesses of the causes of a killed process is left out.
     """
-    lines = [line.strip() for line in COLOURS.sub("", str(error)).splitlines() if line.strip()]
+    lines = [line.strip() for line in COLOURS.sub("", str(error)).splitlines()]
+    lines = [line for line in lines if line and not line.startswith(NO_CAUSE)]
     lines = lines or [type(error).__name__]
     at_the_end = any(line.startswith(("The actor died", "Traceback")) for line in lines)
     line = lines[-1 if at_the_end else 0]
