@@ -8,11 +8,12 @@ the line. The owner hands out tasks when it is called, so no thread of its own r
 
 import logging
 import os
+import platform
 import signal
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import connection, get_context, parent_process, resource_tracker
@@ -21,7 +22,7 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, Generic, Protocol, Self, TypeVar
 
-from synthenticity.errors import QueueError
+from synthenticity.errors import CompatibilityError, QueueError
 
 Task = TypeVar("Task")
 Made = TypeVar("Made")
@@ -55,6 +56,48 @@ def settle_libraries(threads: int | None) -> None:
     logging.getLogger("synthenticity").setLevel(logging.ERROR)
     if threads is not None:
         torch.set_num_threads(threads)
+
+
+def check_same_work(owner: Mapping[str, Any], worker: Mapping[str, Any]) -> None:
+    """Refuse, in a worker, to make what its owner would not have made.
+
+    Args:
+        owner: everything that decides the work, as the owner has it: settings, fingerprints of
+            models, kind of device.
+        worker: the same, as this worker has it.
+
+    Raises:
+        CompatibilityError: names what differs, with both values.
+
+    """
+    ours, theirs = _leaves(worker), _leaves(owner)
+    differing = [
+        f"{key} is {theirs.get(key)!r} with its owner and {ours.get(key)!r} with the worker"
+        for key in sorted({*ours, *theirs})
+        if ours.get(key) != theirs.get(key)
+    ]
+    if differing:
+        raise CompatibilityError(
+            f"{platform.node()}: a worker there would not make what its owner makes: "
+            f"{'; '.join(differing)}. Give both the same files, versions and kind of device. If "
+            "something was changed since the owner began, put it back, or begin anew under another "
+            "name."
+        )
+
+
+def _leaves(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested values under one name each, so that only what differs need be said.
+
+    >>> _leaves({"seed": 1, "models": {"bert": {"dtype": "float32"}}})
+    {'seed': 1, 'models bert dtype': 'float32'}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{key} {inner}": leaf for inner, leaf in _leaves(value).items()}
+        else:
+            flat[key] = value
+    return flat
 
 
 @dataclass

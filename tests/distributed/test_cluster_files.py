@@ -63,6 +63,15 @@ def test_the_job_on_kubernetes_begins_with_room_for_its_least_workers() -> None:
     assert cluster.gpus <= float(container["resources"]["limits"]["nvidia.com/gpu"])
 
 
+def test_the_head_on_kubernetes_has_a_gpu_and_gives_it_to_no_worker() -> None:
+    """Or the owner, which runs there, would commit under the arithmetic of a processor."""
+    job = yaml.safe_load((CLUSTER / "ray_job.yaml").read_text("utf-8"))
+    head = job["spec"]["rayClusterSpec"]["headGroupSpec"]
+    (container,) = head["template"]["spec"]["containers"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert (head["rayStartParams"]["num-cpus"], head["rayStartParams"]["num-gpus"]) == ("0", "0")
+
+
 @pytest.mark.parametrize("path", sorted(CLUSTER.iterdir()), ids=lambda path: path.name)
 def test_commands_of_the_examples_are_understood(path: Path) -> None:
     from synthenticity.cli import app

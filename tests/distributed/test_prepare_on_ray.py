@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from synthenticity.distributed.cluster import Cluster
 from synthenticity.errors import ConfigError
 from synthenticity.providers.prepare import prepare
 from synthenticity.providers.run import PrepareProgress
+from synthenticity.stream.batch_queue import BatchQueue
 
 FILES = 6
 
@@ -60,6 +62,46 @@ def test_a_cluster_makes_the_same_bytes_also_when_a_node_is_killed(
     assert killed and summary["files_made"] == FILES
     assert contents(tmp_path / "d") == one_process
     nodes.wait_for_nodes()
+
+
+def test_a_cluster_makes_the_same_bytes_also_when_an_actor_is_killed(
+    nodes: Any, actors: Any, scorer_config: Config, one_process: dict[str, bytes], tmp_path: Path
+) -> None:
+    def kill(progress: PrepareProgress) -> None:
+        if progress.files_made == 2 and not actors.killed:
+            actors.kill(actors.find()[0])
+
+    summary = prepare(
+        scorer_config,
+        tmp_path / "d",
+        files=FILES,
+        splits=("train",),
+        cluster=on(nodes),
+        on_progress=kill,
+    )
+    assert actors.killed and summary["files_made"] == FILES
+    assert contents(tmp_path / "d") == one_process
+
+
+def test_a_live_queue_made_by_a_cluster_holds_its_bound(
+    nodes: Any, scorer_config: Config, one_process: dict[str, bytes], tmp_path: Path
+) -> None:
+    stop, queue = threading.Event(), BatchQueue(tmp_path / "live")
+    made: dict[str, bytes] = {}
+    backlogs = []
+
+    def consume(progress: PrepareProgress) -> None:
+        first = queue.first_unacknowledged()
+        backlogs.append(sum(number >= first for number in queue.numbers("train")))
+        made.update(contents(queue.directory))
+        if len([name for name in made if name.startswith("train")]) >= FILES:
+            stop.set()
+        elif progress.waiting:
+            queue.acknowledge(first + 1)
+
+    prepare(scorer_config, queue.directory, cluster=on(nodes), on_progress=consume, stop=stop)
+    assert max(backlogs) == scorer_config.max_backlog_files < FILES
+    assert {name: made[name] for name in one_process} == one_process
 
 
 DRIVER = """
@@ -110,7 +152,8 @@ def test_the_command_makes_a_set_on_a_cluster(
     assert made == {name: one_process[name] for name in sorted(one_process)[:2]}
     for wrong, words in {
         ("--ray_workers", "two"): "is no number of workers",
-        ("--worker_gpus", "1"): "no node has as much",
+        ("--worker_cpus", "9"): "no node has as much",
+        ("--worker_gpus", "1"): "this process computes on cpu",
         ("--workers", "2"): "Beside --ray, give --ray_workers",
     }.items():
         capsys.readouterr()

@@ -1,7 +1,10 @@
 """Workers on a real Ray cluster: whatever dies, every task is made, and once is handed back."""
 
+import importlib
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from synthenticity.distributed.cluster import Cluster
+from synthenticity.distributed import ray_workers
+from synthenticity.distributed.cluster import Cluster, cause_of, connected
 from synthenticity.distributed.ray_workers import RayWorkers
-from synthenticity.errors import ConfigError, CorpusError, QueueError
+from synthenticity.errors import ConfigError, CorpusError, ModelError, QueueError
 
 
 def doubling(folder: str) -> Callable[[int], int]:
@@ -80,6 +84,56 @@ def test_a_task_that_kills_whoever_makes_it_is_an_error(nodes: Any, tmp_path: Pa
             all_of(workers)
 
 
+def test_workers_that_died_at_rest_are_not_blamed_on_the_next_task(
+    nodes: Any, actors: Any, tmp_path: Path
+) -> None:
+    three = cluster_of(nodes, least=3, most=3, cpus=0.5)
+    with RayWorkers(doubling, (str(tmp_path),), three) as workers:
+        for number in range(30):  # until all have started
+            workers.give(number, f"number {number}")
+            all_of(workers)
+            if len(workers._there) == 3:
+                break
+            workers.wait(5)
+        actors.kill(*actors.find())
+        assert len(actors.killed) == 3
+        workers.give(99, "number 99")
+        assert all_of(workers) == {99: 198}
+
+
+def test_workers_come_with_the_tasks_and_go_when_they_rest(
+    nodes: Any, actors: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_workers, "IDLE_SECONDS", 2.0)
+    with RayWorkers(doubling, (str(tmp_path),), cluster_of(nodes, least=1, most=2)) as workers:
+        deadline = time.monotonic() + 120
+        given, made = 0, {}
+        while len(actors.find()) < 2 or len(workers._there) < 2:
+            for number in range(given, given + 4):
+                workers.give(number, f"number {number}")
+            given += 4
+            made |= all_of(workers)
+            assert time.monotonic() < deadline
+        assert made == {number: 2 * number for number in range(given)}
+        while len(actors.find()) > 1:
+            workers.wait(0.1)
+            assert time.monotonic() < deadline
+
+
+def test_a_wish_for_more_workers_than_fit_is_taken_back_when_the_tasks_are_made(
+    nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with RayWorkers(doubling, (str(tmp_path),), cluster_of(nodes, least=2, most=9)) as workers:
+        for number in range(9):
+            workers.give(number, f"number {number}")
+        assert len(workers._starting) == 9
+        all_of(workers)
+        assert len(workers._starting) >= 7
+        monkeypatch.setattr(ray_workers, "IDLE_SECONDS", 0.0)
+        workers.wait(0.01)
+        assert len(workers._there) + len(workers._starting) == 2
+
+
 def test_what_a_task_raises_is_raised_here(nodes: Any, tmp_path: Path) -> None:
     with RayWorkers(doubling, (str(tmp_path),), cluster_of(nodes)) as workers:
         workers.give(-1, "number -1")
@@ -100,6 +154,129 @@ def test_what_would_wait_for_ever_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=why):
         RayWorkers(doubling, (str(tmp_path),), cluster_of(nodes, **changes))
+
+
+def test_a_module_that_a_node_lacks_is_named(
+    nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "only_here.py").write_text("def build():\n    return abs\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    build = importlib.import_module("only_here").build
+    with (
+        RayWorkers(build, (), cluster_of(nodes)) as workers,
+        pytest.raises(QueueError, match=r"so: ModuleNotFoundError: .*only_here") as raised,
+    ):
+        workers.give(1, "number 1")
+        all_of(workers)
+    assert "\x1b" not in str(raised.value)
+
+
+def test_an_actor_works_in_the_folder_of_its_owner(
+    nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("model").mkdir()
+    with RayWorkers(opening, ("model",), cluster_of(nodes)) as workers:
+        workers.give(1, "number 1")
+        assert all_of(workers) == {1: str(tmp_path / "model")}
+
+
+def opening(name: str) -> Callable[[int], str]:
+    if not Path(name).is_dir():
+        raise ModelError(f"{name}: no model can be loaded from it.")
+    return lambda _: str(Path(name).resolve())
+
+
+def test_a_node_without_the_folder_of_the_owner_says_so(tmp_path: Path) -> None:
+    maker = ray_workers._Maker(opening, ("model",), str(tmp_path / "nowhere"))
+    _, error = maker.make(1)
+    assert isinstance(error, ModelError)
+    assert "lacks the folder of the command, " + str(tmp_path / "nowhere") in str(error)
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        (
+            "\x1b[36mThe actor died\x1b[0m because of an error\nTraceback\nKeyError: 1\n",
+            "KeyError: 1.",
+        ),
+        (
+            "Task was killed: low on memory.\nRefer to the documentation.",
+            "Task was killed: low on memory.",
+        ),
+        ("Failure from server:\nTraceback:\n  File\nOSError: no port", "OSError: no port."),
+        ("The actor died.\nThe node is gone.\nThe actor never ran - so.", "The node is gone."),
+        ("", "ValueError."),
+    ],
+)
+def test_of_what_ray_says_the_cause_is_shown(said: str, cause: str) -> None:
+    assert cause_of(ValueError(said)) == cause
+
+
+def test_other_versions_are_named_without_the_advice_to_start_a_cluster(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import ray
+
+    said = "Version mismatch: The cluster was started with:\n    Ray: 2.9\nThis process: 2.60\n"
+
+    def init(**_: Any) -> None:
+        raise RuntimeError(said)
+
+    ray.shutdown()
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(QueueError) as raised, connected(Cluster(address="auto")):
+        pass
+    assert "The cluster was started with: Ray: 2.9 This process: 2.60. Install" in str(raised.value)
+    assert "Start a cluster" not in str(raised.value)
+
+
+OWN = """
+from synthenticity.distributed.cluster import Cluster, connected
+
+with connected(Cluster()) as ray:
+    print(ray.get_runtime_context().gcs_address)
+"""
+
+
+def test_ray_alone_means_a_cluster_of_its_own(nodes: Any) -> None:
+    elsewhere = {**os.environ, "RAY_ADDRESS": nodes.address}
+    done = subprocess.run(
+        [sys.executable, "-c", OWN], env=elsewhere, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() not in ("", nodes.address)
+
+
+def test_a_connection_ends_also_when_no_worker_can_be_asked_for(
+    nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    def grow(_: Any) -> None:
+        raise RuntimeError("no")
+
+    ray.shutdown()
+    monkeypatch.setattr(RayWorkers, "_grow", grow)
+    with pytest.raises(RuntimeError):
+        RayWorkers(doubling, (str(tmp_path),), cluster_of(nodes))
+    assert not ray.is_initialized()
+
+
+@pytest.mark.parametrize(
+    ("owner", "gpus", "why"),
+    [
+        ("cuda", 0.0, "all workers of a node would compute on its first GPU. Give --worker_gpus"),
+        ("cpu", 1.0, "this process computes on cpu. .* on a machine with a GPU"),
+    ],
+)
+def test_workers_on_another_kind_of_device_than_their_owner_are_refused(
+    owner: str, gpus: float, why: str
+) -> None:
+    with pytest.raises(ConfigError, match=why):
+        Cluster(gpus=gpus).check_kind(owner)
+    Cluster(gpus=1.0).check_kind("cuda")
+    Cluster().check_kind("cpu")
 
 
 def test_a_cluster_that_is_not_there_is_an_error(tmp_path: Path) -> None:

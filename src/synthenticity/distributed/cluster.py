@@ -5,7 +5,7 @@ before anything is started. Starting a cluster of one's own takes some seconds (
 """
 
 import logging
-import os
+import re
 import signal
 import socket
 import threading
@@ -19,6 +19,9 @@ from synthenticity.errors import ConfigError, MissingExtraError, QueueError
 KNOCK_SECONDS = 5.0
 LOCAL = "local"
 """The address that starts a cluster on this machine, for this run."""
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+NO_CAUSE = "The actor never ran"
+"""So begins a line of Ray's that says less than the one before."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,41 @@ class Cluster:
         """What a worker takes of a node, in Ray's words."""
         return {"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus else {})
 
+    @property
+    def threads(self) -> int:
+        """How many threads a worker computes with."""
+        return max(1, int(self.cpus))
+
+    @property
+    def most_in_work(self) -> int:
+        """How many tasks are in work at most; twice as many as workers, so that one that is done
+        begins the next before the owner has committed.
+        """
+        return 2 * self.most
+
+    def check_kind(self, owner: str) -> None:
+        """Refuse workers that would compute on another kind of device than their owner does.
+
+        Args:
+            owner: kind of its device: cpu, cuda, mps.
+
+        Raises:
+            ConfigError: says what to do.
+
+        """
+        if owner == "cuda" and not self.gpus:
+            raise ConfigError(
+                "--worker_gpus: 0, and this process, whose data the workers are to make, computes "
+                "on cuda. Without a share of their own, all workers of a node would compute on its "
+                "first GPU. Give --worker_gpus (0.5: two on each), or --device cpu."
+            )
+        if owner != "cuda" and self.gpus:
+            raise ConfigError(
+                f"--worker_gpus: {self.gpus:g}, and this process computes on {owner}. Another kind "
+                "of device makes other bytes than it would commit. Run the command on a machine "
+                "with a GPU and --device cuda, or leave out --worker_gpus."
+            )
+
 
 def import_ray() -> Any:
     """Return Ray.
@@ -69,7 +107,6 @@ def import_ray() -> Any:
         MissingExtraError: it is not installed.
 
     """
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # keep CUDA_VISIBLE_DEVICES
     try:
         import ray
     except ImportError:
@@ -78,8 +115,11 @@ def import_ray() -> Any:
 
 
 @contextmanager
-def connected(cluster: Cluster) -> Iterator[Any]:
+def connected(cluster: Cluster | None) -> Iterator[Any]:
     """Within, this process is connected to the cluster, as it is with it already; yields Ray.
+
+    Without a cluster, nothing happens. Whoever commits what a cluster makes enters first of all,
+    before anything is read or written.
 
     Raises:
         MissingExtraError: Ray is not installed.
@@ -87,16 +127,18 @@ def connected(cluster: Cluster) -> Iterator[Any]:
         ConfigError: no node can hold a worker, or all nodes together not the least number.
 
     """
+    if cluster is None:
+        yield None
+        return
     ray = import_ray()
     ours = not ray.is_initialized()
     if ours:
         _knock(cluster.address)
-        address = None if cluster.address == LOCAL else cluster.address
         try:
             with _signals_kept():
                 ray.init(
-                    address=address,
-                    include_dashboard=None if address else False,
+                    address=cluster.address,
+                    include_dashboard=False if cluster.address == LOCAL else None,
                     logging_level=logging.ERROR,
                     log_to_driver=False,
                 )
@@ -122,11 +164,31 @@ def _knock(address: str) -> None:
 
 
 def _not_reached(address: str, error: Exception) -> QueueError:
-    said = (str(error).strip() or type(error).__name__).splitlines()[0]
+    said = " ".join(COLOURS.sub("", str(error)).split())
+    if said.startswith("Version mismatch"):
+        return QueueError(
+            f"--ray: {address} is not of the same versions as this machine. {said}. Install the "
+            "same Python and the same Ray on both."
+        )
     return QueueError(
-        f"--ray: {address} is not reached ({said}). Start a cluster (ray start --head), or leave "
-        "out the address."
+        f"--ray: {address} is not reached ({cause_of(error).rstrip('.')}). Start a cluster (ray "
+        "start --head), or leave out the address."
     )
+
+
+def cause_of(error: Exception) -> str:
+    """Return why an actor died or nothing was reached, as a sentence: the line of Ray's that says
+    it.
+
+    That is the last one of an actor's end or of a traceback, and the first one of all else. What
+    Ray guesses of the causes of a killed process is left out.
+    """
+    lines = [line.strip() for line in COLOURS.sub("", str(error)).splitlines()]
+    lines = [line for line in lines if line and not line.startswith(NO_CAUSE)]
+    lines = lines or [type(error).__name__]
+    at_the_end = any(line.startswith(("The actor died", "Traceback")) for line in lines)
+    line = lines[-1 if at_the_end else 0]
+    return line.partition(" Some common causes")[0].rstrip(".") + "."
 
 
 @contextmanager

@@ -8,14 +8,17 @@ the line, and the owner, if it dies, begins behind what it has committed.
 
 import logging
 import math
+import os
+import platform
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
-from synthenticity.distributed.cluster import Cluster, connected, words_of
-from synthenticity.errors import QueueError
+from synthenticity.distributed.cluster import Cluster, cause_of, connected, words_of
+from synthenticity.errors import ConfigError, CorpusError, ModelError, QueueError
 from synthenticity.workers import DEATHS, Order, portable
 
 logger = logging.getLogger(__name__)
@@ -31,6 +34,8 @@ waits some milliseconds between two (benchmarks/ray_overhead.py). Longer tasks w
 it, and the second would stand behind the first while others rest."""
 IDLE_SECONDS = 30.0
 """A worker beyond the least number ends when it has had nothing to do for so long."""
+SIGN_SECONDS = 5.0
+"""So long a dead worker's last answer may be on its way."""
 
 
 class RayWorkers(Generic[Task, Made]):
@@ -53,24 +58,29 @@ class RayWorkers(Generic[Task, Made]):
         arguments: tuple[Any, ...],
         cluster: Cluster,
     ) -> None:
-        self._connection = connected(cluster)
-        self._ray = self._connection.__enter__()
         self._cluster = cluster
-        self._maker = self._ray.remote(_Maker).options(
-            num_cpus=cluster.cpus, num_gpus=cluster.gpus, max_restarts=0
-        )
-        self._work = (build, arguments)
+        self._work = (build, arguments, str(Path.cwd()))
         self._line: deque[Order[Task]] = deque()
         self._starting: dict[Any, Any] = {}
         self._there: list[_Worker[Task]] = []
         self._failed, self._waiting_since = 0, time.monotonic()
-        self._grow()
+        self._wanted_at = time.monotonic()
+        with ExitStack() as stack:
+            self._ray = stack.enter_context(connected(cluster))
+            stack.callback(self._kill_all)
+            self._maker = self._ray.remote(_Maker).options(
+                num_cpus=cluster.cpus, num_gpus=cluster.gpus, max_restarts=0
+            )
+            self._grow()
+            self._end = stack.pop_all()
 
     def _grow(self) -> None:
         """Start workers, as many as there should be for what is in line; a node may take its time
         to have room for one, which is given nothing to do before.
         """
         wanted = min(self._cluster.most, max(self._cluster.least, len(self)))
+        if len(self) > len(self._there):
+            self._wanted_at = time.monotonic()
         for _ in range(wanted - len(self._there) - len(self._starting)):
             actor = self._maker.remote(*self._work)
             self._starting[actor.begin.remote()] = actor
@@ -115,7 +125,7 @@ class RayWorkers(Generic[Task, Made]):
             if self._failed == DEATHS:
                 raise QueueError(
                     f"--ray: {DEATHS} workers in a row could not be started, the last so: "
-                    f"{_first_line(died)} Is synthenticity installed on all nodes?"
+                    f"{cause_of(died)} Is synthenticity installed on all nodes?"
                 ) from None
             return
         self._failed = 0
@@ -143,7 +153,12 @@ class RayWorkers(Generic[Task, Made]):
             self._waiting_since = time.monotonic()
 
     def _let_go(self) -> None:
-        """End workers that have long had nothing to do, but not the least number."""
+        """End workers that have long had nothing to do, and take back the wish for more that no
+        node has granted so long, but keep the least number.
+        """
+        if time.monotonic() - self._wanted_at > IDLE_SECONDS:
+            for answer in list(self._starting)[max(0, self._cluster.least - len(self._there)) :]:
+                self._ray.kill(self._starting.pop(answer))
         for worker in list(self._there):
             beyond = len(self._there) > self._cluster.least
             if beyond and not worker.orders and worker.rested > IDLE_SECONDS:
@@ -163,38 +178,45 @@ class RayWorkers(Generic[Task, Made]):
         return [(order.task, made)]
 
     def _replace(self, worker: "_Worker[Task]", died: Exception) -> None:
-        """Put the tasks of a dead worker in front, of which it died over the first; another takes
-        its place when tasks are handed out.
+        """Put the tasks of a dead worker in front; another takes its place when tasks are handed
+        out. It died over the first of them, unless it was dead before that was sent.
         """
         self._there.remove(worker)
         self._line.extendleft(reversed(worker.orders))
+        if not self._was_alive(worker):
+            return
         order = worker.orders[0]
         order.deaths += 1
         if order.deaths == DEATHS:
             raise QueueError(
                 f"{order.name}: {DEATHS} workers in a row died over it, the last so: "
-                f"{_first_line(died)} Run the same command again with larger or fewer workers; it "
+                f"{cause_of(died)} Run the same command again with larger or fewer workers; it "
                 "goes on from here."
             ) from None
 
+    def _was_alive(self, worker: "_Worker[Task]") -> bool:
+        """Whether a dead worker still lived when it came to the first of its tasks."""
+        try:
+            self._ray.get(worker.sign_of_life, timeout=SIGN_SECONDS)
+        except self._ray.exceptions.RayError:
+            return False
+        return True
+
     def end(self) -> None:
         """End all workers at once, whatever they are at."""
+        self._end.close()
+
+    def _kill_all(self) -> None:
         for actor in [*(worker.actor for worker in self._there), *self._starting.values()]:
             with suppress(Exception):  # it, or the cluster, is gone
                 self._ray.kill(actor)
         self._there, self._starting = [], {}
-        self._connection.__exit__(None, None, None)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.end()
-
-
-def _first_line(error: Exception) -> str:
-    """Return what Ray says first, as a sentence."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".") + "."
 
 
 class _Worker(Generic[Task]):
@@ -204,6 +226,8 @@ class _Worker(Generic[Task]):
     Attributes:
         orders: in the order in which it makes them, as Ray keeps that of calls.
         answers: what will be made of them.
+        sign_of_life: what it answers before the first task after a rest. Nobody watches a worker
+            that rests, so without it a death then would be blamed on that task.
 
     """
 
@@ -211,6 +235,7 @@ class _Worker(Generic[Task]):
         self.actor = actor
         self.orders: deque[Order[Task]] = deque()
         self.answers: deque[Any] = deque()
+        self.sign_of_life: Any = None
         self._last = time.monotonic()
         self._seconds = math.inf
 
@@ -228,6 +253,7 @@ class _Worker(Generic[Task]):
         """Have it make a task."""
         if not self.orders:
             self._last = time.monotonic()
+            self.sign_of_life = self.actor.begin.remote()
         self.orders.append(order)
         self.answers.append(self.actor.make.remote(order.task))
 
@@ -239,19 +265,39 @@ class _Worker(Generic[Task]):
 
 
 class _Maker:
-    """What an actor holds."""
+    """What an actor holds. It works in the folder of its owner, if its node has that: there,
+    relative names mean the same, and names that go into what is made stay as they were given.
+    """
 
-    def __init__(self, build: Callable[..., Callable[[Any], Any]], arguments: tuple[Any, ...]):
-        self._build, self._arguments = build, arguments
+    def __init__(
+        self,
+        build: Callable[..., Callable[[Any], Any]],
+        arguments: tuple[Any, ...],
+        folder: str,
+    ) -> None:
+        self._build, self._arguments, self._folder = build, arguments, folder
         self._make: Callable[[Any], Any] | None = None
+        with suppress(OSError):
+            os.chdir(folder)
 
     def begin(self) -> None:
-        """Answer, once this worker has a place."""
+        """Answer, once this worker has a place, and whenever it is to show that it lives."""
 
     def make(self, task: Any) -> tuple[Any, Exception | None]:
         """Return what is made of a task, or the error that it raised."""
         try:
-            self._make = self._make or self._build(*self._arguments)
+            self._make = self._make or self._built()
             return self._make(task), None
         except Exception as error:
             return None, portable(error)
+
+    def _built(self) -> Callable[[Any], Any]:
+        try:
+            return self._build(*self._arguments)
+        except (ConfigError, CorpusError, ModelError) as error:
+            if Path(self._folder).is_dir():
+                raise
+            raise type(error)(
+                f"{error} (On {platform.node()}, which lacks the folder of the command, "
+                f"{self._folder}: relative names mean nothing there.)"
+            ) from None

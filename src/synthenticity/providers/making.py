@@ -9,18 +9,24 @@ what more workers than devices are for.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 from synthenticity.config import Config
 from synthenticity.distributed.cluster import Cluster
-from synthenticity.errors import CompatibilityError, ConfigError
+from synthenticity.errors import ConfigError
 from synthenticity.faults import point
 from synthenticity.providers.base import DataProviderBase, find_provider
 from synthenticity.providers.file_line import FileLine, MadeFile, Name
 from synthenticity.runtimes.devices import resolve_device
 from synthenticity.stream.meta import Meta
 from synthenticity.text.files import STANDARD_INPUT
-from synthenticity.workers import Pool, Workers, settle_libraries, threads_of_each
+from synthenticity.workers import (
+    Pool,
+    Workers,
+    check_same_work,
+    settle_libraries,
+    threads_of_each,
+)
 
 FILES_AHEAD = 3
 """In work without workers: one is committed, one filled, and of one the first batches are drawn."""
@@ -89,19 +95,12 @@ def _build_in_worker(config: Config, meta: Meta, threads: int | None) -> Callabl
     """Build a worker's own provider, if it makes the data that its owner commits.
 
     Raises:
-        CompatibilityError: the corpus or a model was changed since the owner read it.
+        CompatibilityError: corpus, model, version or kind of device are not those of the owner.
 
     """
     settle_libraries(threads)
     provider = find_provider(config.dataset)(config)
-    differing = meta.differences(provider.meta(meta.kind))
-    if differing:
-        raise CompatibilityError(
-            f"{config.corpus}: a worker does not make the data that its provider began with: "
-            f"{'; '.join(differing)}. Put back what was changed meanwhile, or use another "
-            "directory (--out-dir)."
-        )
-
+    check_same_work(_decisive(meta), _decisive(provider.meta(meta.kind)))
     line = FileLine(provider, meta)
 
     def make(name: Name) -> MadeFile:
@@ -112,6 +111,11 @@ def _build_in_worker(config: Config, meta: Meta, threads: int | None) -> Callabl
         return made
 
     return make
+
+
+def _decisive(meta: Meta) -> dict[str, Any]:
+    """Return what `meta.json` says of the files, without the digest of it all."""
+    return {key: value for key, value in meta.to_json().items() if key != "fingerprint"}
 
 
 @dataclass(frozen=True)
@@ -135,11 +139,9 @@ class Places:
 
     @property
     def most_in_work(self) -> int:
-        """How many files are in work at most; twice as many as actors, so that one that is done
-        begins the next before the owner has committed.
-        """
+        """How many files are in work at most."""
         if self.cluster is not None:
-            return 2 * self.cluster.most
+            return self.cluster.most_in_work
         return self.workers or FILES_AHEAD
 
 
@@ -194,4 +196,5 @@ def _places_on(cluster: Cluster, config: Config, workers: int, devices: Sequence
             f"corpus: {STANDARD_INPUT} (standard input) cannot be read on other nodes. Save the "
             "text in a file that all of them see."
         )
-    return Places(config, (), max(1, int(cluster.cpus)), cluster)
+    cluster.check_kind(resolve_device(config.device).type)
+    return Places(config, (), cluster.threads, cluster)

@@ -22,7 +22,7 @@ import numpy as np
 from synthenticity.config import Config
 from synthenticity.config_file import write_config
 from synthenticity.data_card import with_int8
-from synthenticity.distributed.cluster import Cluster
+from synthenticity.distributed.cluster import Cluster, connected
 from synthenticity.durable import flush, flush_names, is_full, write_whole
 from synthenticity.errors import ConfigError, QueueError
 from synthenticity.providers.base import DataProviderBase, find_provider
@@ -107,33 +107,34 @@ def prepare(
     places = find_places(config, workers, devices, cluster)
     _check_workers(places, provider, None if files is not None else config.max_backlog_files)
     config = places.config
-    queue = _open(config, directory or config.data_dir, staging, live=files is None)
-    target = queue.directory
-    provider = provider or find_provider(config.dataset)(config)
-    meta = provider.meta(LIVE if files is None else FINITE)
-    stop = stop or threading.Event()
-    with queue.owned(unless=stop if take_turns else None) as ownership:
-        ownership.report("starting", workers=places.workers)
-        with _full_disk_said(target):
-            _write_beside(config, queue, meta, provider.tokenizer)
-        unknown_share = provider.unknown_share
-        maker = FileMaker(provider, meta, places)
-        del provider  # beside workers, its models would only take memory
-        pause = config.sleep_seconds
-        run = Run(queue, ownership, maker, on_progress=on_progress, stop=stop, pause=pause)
-        try:
-            with maker:
-                if files is None:
-                    _provide(run, config.val_files)
-                elif _complete(run, files, splits):
-                    card = finite_set_card(queue, meta, run.summary, licence=licence)
-                    with _full_disk_said(target):
-                        write_whole(target / "README.md", card)
-        except KeyboardInterrupt:
-            on_end(_finish(run, meta, unknown_share))
-            raise
-        summary = _finish(run, meta, unknown_share)
-        queue.settle()
+    with connected(cluster):
+        queue = _open(config, directory or config.data_dir, staging, live=files is None)
+        target = queue.directory
+        provider = provider or find_provider(config.dataset)(config)
+        meta = provider.meta(LIVE if files is None else FINITE)
+        stop = stop or threading.Event()
+        with queue.owned(unless=stop if take_turns else None) as ownership:
+            ownership.report("starting", workers=places.workers)
+            with _full_disk_said(target):
+                _write_beside(config, queue, meta, provider.tokenizer)
+            unknown_share = provider.unknown_share
+            maker = FileMaker(provider, meta, places)
+            del provider  # beside workers, its models would only take memory
+            pause = config.sleep_seconds
+            run = Run(queue, ownership, maker, on_progress=on_progress, stop=stop, pause=pause)
+            try:
+                with maker:
+                    if files is None:
+                        _provide(run, config.val_files)
+                    elif _complete(run, files, splits):
+                        card = finite_set_card(queue, meta, run.summary, licence=licence)
+                        with _full_disk_said(target):
+                            write_whole(target / "README.md", card)
+            except KeyboardInterrupt:
+                on_end(_finish(run, meta, unknown_share))
+                raise
+            summary = _finish(run, meta, unknown_share)
+            queue.settle()
     on_end(summary)
     return summary
 

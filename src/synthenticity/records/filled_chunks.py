@@ -1,18 +1,38 @@
 """Chunks filled: by this process, which reads, masks, fills and writes at once, or by workers."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from synthenticity.config import Config
 from synthenticity.distributed.cluster import Cluster
 from synthenticity.pipeline import Pipeline
-from synthenticity.records.chunks import Chunk, Makers, PoolLine
+from synthenticity.records.chunks import Chunk, ChunkLine, PoolLine
 from synthenticity.records.output import Part, encode_part
 from synthenticity.records.table import to_table
 from synthenticity.synthesis.filling import FilledDocument, Filler, MaskedDocument
 from synthenticity.text.reading import Rejected
-from synthenticity.workers import Pool, Workers, settle_libraries, threads_of_each
+from synthenticity.workers import (
+    Pool,
+    Workers,
+    check_same_work,
+    settle_libraries,
+    threads_of_each,
+)
+
+
+@dataclass(frozen=True)
+class FillingTask:
+    """How chunks are filled, as whoever does it is told; see `fill_corpus`.
+
+    `made_with` is what decides the records (`Filler.made_with`).
+    """
+
+    config: Config
+    batch_size: int
+    copies: int
+    made_with: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -62,14 +82,18 @@ def encode_chunk(filler: Filler, written: MaskedChunk) -> MadePart:
     return MadePart(content, tokens, written.readings_spared)
 
 
-def _chunk_filler(
-    config: Config, batch_size: int, copies: int, threads: int
-) -> Callable[[Chunk], MadePart]:
-    """Load the filling models in a worker."""
+def _chunk_filler(task: FillingTask, threads: int) -> Callable[[Chunk], MadePart]:
+    """Load the filling models in a worker, if they are its owner's.
+
+    Raises:
+        CompatibilityError: model, version or kind of device are not those of the owner.
+
+    """
     settle_libraries(threads)
-    filler = Filler.from_config(config, batch_size=batch_size)
+    filler = Filler.from_config(task.config, batch_size=task.batch_size)
+    check_same_work(task.made_with, filler.made_with())
     return lambda chunk: encode_chunk(
-        filler, write_chunk(filler, mask_chunk(filler, chunk, copies))
+        filler, write_chunk(filler, mask_chunk(filler, chunk, task.copies))
     )
 
 
@@ -99,23 +123,18 @@ class _Threads:
         self.pipeline.end()
 
 
-def _filling_workers(
-    config: Config, batch_size: int, copies: int, workers: int, cluster: Cluster | None
-) -> Pool[Chunk, MadePart]:
-    """Return workers that fill chunks, each of which loads the models."""
-    if cluster is not None:
-        from synthenticity.distributed.ray_workers import RayWorkers
-
-        threads = max(1, int(cluster.cpus))
-        return RayWorkers(_chunk_filler, (config, batch_size, copies, threads), cluster)
-    own = (config, batch_size, copies, threads_of_each(workers))
-    return Workers(_chunk_filler, [own] * workers)
-
-
-def fillers(
+def filling_line(
     filler: Filler, config: Config, copies: int, *, workers: int, cluster: Cluster | None
-) -> Makers[MadePart]:
-    """Return who fills chunks: this process, workers, or a cluster."""
-    if workers > 1 or cluster is not None:
-        return PoolLine(_filling_workers(config, filler.batch_size, copies, workers, cluster))
-    return _Threads(filler, copies)
+) -> ChunkLine[MadePart]:
+    """Return the line of chunks before this process, before workers, or before a cluster."""
+    if cluster is None and workers == 1:
+        return ChunkLine(_Threads(filler, copies), 2)
+    task = FillingTask(config, filler.batch_size, copies, filler.made_with())
+    pool: Pool[Chunk, MadePart]
+    if cluster is None:
+        pool = Workers(_chunk_filler, [(task, threads_of_each(workers))] * workers)
+        return ChunkLine(PoolLine(pool), 2 * workers)
+    from synthenticity.distributed.ray_workers import RayWorkers
+
+    pool = RayWorkers(_chunk_filler, (task, cluster.threads), cluster)
+    return ChunkLine(PoolLine(pool), cluster.most_in_work)

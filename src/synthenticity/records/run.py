@@ -17,14 +17,14 @@ import pyarrow.compute as pc
 
 from synthenticity.config import SETTINGS, Config
 from synthenticity.config_file import write_config
-from synthenticity.distributed.cluster import Cluster
+from synthenticity.distributed.cluster import Cluster, connected
 from synthenticity.durable import write_whole
 from synthenticity.errors import ConfigError, MissingExtraError
 from synthenticity.evaluation.alarms import ArtefactAlarm, Passage, artefact_alarm
 from synthenticity.records.card import records_card
-from synthenticity.records.chunks import Chunk, ChunkLine, chunks, make_missing
+from synthenticity.records.chunks import Chunk, chunks, make_missing
 from synthenticity.records.dataset_folder import SPLITS, write_splits
-from synthenticity.records.filled_chunks import MadePart, fillers
+from synthenticity.records.filled_chunks import MadePart, filling_line
 from synthenticity.records.output import (
     Part,
     RecordOutput,
@@ -36,6 +36,7 @@ from synthenticity.records.output import (
 )
 from synthenticity.records.table import RECORDS, SCHEMA, spans_of
 from synthenticity.records.unusable import UnusableList
+from synthenticity.runtimes.devices import resolve_device
 from synthenticity.synthesis.filling import Filler
 from synthenticity.text.reading import CorpusSource
 
@@ -121,44 +122,47 @@ def fill_corpus(
     check_settings_of_fill(config)
     check_out(Path(out), RECORDS)
     source = CorpusSource.from_config(config)
-    filler = Filler.from_config(config, batch_size=batch_size)
     reads = {f"corpus {name}": value for name, value in vars(source).items() if name != "source"}
-    output = RecordOutput(
-        out, {**filler.made_with(), "corpus": config.corpus, **reads, "copies": copies}, RECORDS
-    )
-    start, done = time.monotonic(), FillProgress(0, 0, 0, 0.0)
-
-    def report(chunk: Chunk, written: int, *, spared: int = 0, resumed: bool = False) -> None:
-        nonlocal done
-        done = FillProgress(
-            done.documents + len(chunk.documents),
-            done.written_tokens + written,
-            done.rejected + len(chunk.rejected),
-            time.monotonic() - start,
-            done.new_documents + (0 if resumed else len(chunk.documents)),
-            done.new_tokens + (0 if resumed else written),
-            done.readings_spared + spared,
-            resumed,
+    if cluster is not None:
+        cluster.check_kind(resolve_device(config.device).type)
+    with connected(cluster):
+        filler = Filler.from_config(config, batch_size=batch_size)
+        output = RecordOutput(
+            out, {**filler.made_with(), "corpus": config.corpus, **reads, "copies": copies}, RECORDS
         )
-        on_progress(done)
+        start, done = time.monotonic(), FillProgress(0, 0, 0, 0.0)
 
-    def keep(chunk: Chunk, made: MadePart) -> None:
-        output.put(chunk.number, made.content)
-        report(chunk, made.written_tokens, spared=made.readings_spared)
+        def report(chunk: Chunk, written: int, *, spared: int = 0, resumed: bool = False) -> None:
+            nonlocal done
+            done = FillProgress(
+                done.documents + len(chunk.documents),
+                done.written_tokens + written,
+                done.rejected + len(chunk.rejected),
+                time.monotonic() - start,
+                done.new_documents + (0 if resumed else len(chunk.documents)),
+                done.new_tokens + (0 if resumed else written),
+                done.readings_spared + spared,
+                resumed,
+            )
+            on_progress(done)
 
-    def pass_by(chunk: Chunk, part: Part) -> None:
-        written = pc.sum(pc.list_value_length(part.table.column("ranks"))).as_py() or 0
-        report(chunk, written, resumed=True)
+        def keep(chunk: Chunk, made: MadePart) -> None:
+            output.put(chunk.number, made.content)
+            report(chunk, made.written_tokens, spared=made.readings_spared)
 
-    with output.owned():
-        try:
-            makers = fillers(filler, config, copies, workers=workers, cluster=cluster)
-            line = ChunkLine(makers, 2 * (workers if cluster is None else cluster.most))
-            found = chunks(source, copies)
-            count = make_missing(line, found, output, keep=keep, pass_by=pass_by)
-        finally:
-            output.clear_if_empty()
-        return _finish(output, count, config, licence, done)
+        def pass_by(chunk: Chunk, part: Part) -> None:
+            written = pc.sum(pc.list_value_length(part.table.column("ranks"))).as_py() or 0
+            report(chunk, written, resumed=True)
+
+        with output.owned():
+            try:
+                line = filling_line(filler, config, copies, workers=workers, cluster=cluster)
+                del filler  # beside workers, its models would only take memory
+                found = chunks(source, copies)
+                count = make_missing(line, found, output, keep=keep, pass_by=pass_by)
+            finally:
+                output.clear_if_empty()
+            return _finish(output, count, config, licence, done)
 
 
 def check_settings_of_fill(config: Config) -> None:

@@ -1,19 +1,24 @@
 """Chunks scored: by this process when they are taken, or by the workers of a cluster."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import torch
 
 from synthenticity.distributed.cluster import Cluster
 from synthenticity.records.chunks import Chunk, ChunkLine, PoolLine
 from synthenticity.records.output import Part, encode_part
 from synthenticity.records.pages import score_page
 from synthenticity.records.score_table import PLAIN, WITH_TOKENS, row_of
+from synthenticity.scoring.calibration import CALIBRATION_FILE, weights_fingerprint
 from synthenticity.scoring.forward import OnShare
 from synthenticity.scoring.scorer import Scorer
-from synthenticity.workers import settle_libraries
+from synthenticity.seeding import digest
+from synthenticity.workers import check_same_work, settle_libraries
 
 OnChunkShare = Callable[[Chunk, float], None]
 
@@ -35,6 +40,18 @@ class ScoringTask:
         return Scorer.from_pretrained(
             self.run, device=self.device, dtype=self.dtype, min_tokens=self.min_tokens
         )
+
+    def made_with(self, scorer: Scorer) -> dict[str, Any]:
+        """Return what of a loaded scorer decides the rows."""
+        calibration = Path(self.run) / CALIBRATION_FILE
+        known = calibration.exists()
+        return {
+            "weights": weights_fingerprint(Path(self.run)),
+            "calibration": digest(calibration.read_text(encoding="utf-8")) if known else None,
+            "device": scorer.model.device.type,
+            "dtype": "float32" if self.dtype == "auto" else self.dtype,
+            "min_tokens": scorer.min_tokens,
+        }
 
 
 @dataclass(frozen=True)
@@ -70,8 +87,8 @@ def scoring_line(
         return ChunkLine(_Here(scorer, task, on_share), 0)
     from synthenticity.distributed.ray_workers import RayWorkers
 
-    own = (task, max(1, int(cluster.cpus)))
-    return ChunkLine(PoolLine(RayWorkers(_chunk_scorer, own, cluster)), 2 * cluster.most)
+    own = (task, _decisive(task, scorer), cluster.threads)
+    return ChunkLine(PoolLine(RayWorkers(_chunk_scorer, own, cluster)), cluster.most_in_work)
 
 
 class _Here:
@@ -90,7 +107,21 @@ class _Here:
         pass
 
 
-def _chunk_scorer(task: ScoringTask, threads: int) -> Callable[[Chunk], ScoredChunk]:
-    """Load the scorer in a worker."""
+def _chunk_scorer(
+    task: ScoringTask, owner: Mapping[str, Any], threads: int
+) -> Callable[[Chunk], ScoredChunk]:
+    """Load the scorer in a worker, if it is its owner's.
+
+    Raises:
+        CompatibilityError: weights, calibration, kind of device or version are not the owner's.
+
+    """
     settle_libraries(threads)
-    return partial(score_chunk, task.load_scorer(), task)
+    scorer = task.load_scorer()
+    check_same_work(owner, _decisive(task, scorer))
+    return partial(score_chunk, scorer, task)
+
+
+def _decisive(task: ScoringTask, scorer: Scorer) -> dict[str, Any]:
+    """Return what must be the same wherever the chunks of a run are scored."""
+    return {**task.made_with(scorer), "torch": torch.__version__.partition("+")[0]}

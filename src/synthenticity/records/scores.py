@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from synthenticity.distributed.cluster import Cluster
+from synthenticity.distributed.cluster import Cluster, connected
 from synthenticity.durable import write_whole
 from synthenticity.errors import ConfigError
 from synthenticity.records.chunks import Chunk, chunks, make_missing
@@ -29,8 +29,7 @@ from synthenticity.records.pages import GALLERY, gallery, page_name
 from synthenticity.records.score_table import check_form, figures_of
 from synthenticity.records.scored_chunks import ScoredChunk, ScoringTask, scoring_line
 from synthenticity.records.unusable import UnusableList
-from synthenticity.scoring.calibration import CALIBRATION_FILE, weights_fingerprint
-from synthenticity.seeding import digest
+from synthenticity.runtimes.devices import resolve_device
 from synthenticity.text.files import STANDARD_INPUT
 from synthenticity.text.reading import HUB, CorpusSource, Rejected, read_documents
 
@@ -122,40 +121,40 @@ def score_corpus(
     kind = check_form(Path(out), tokens=tokens)
     check_pages(pages, Path(out))
     task = ScoringTask(str(run), device, dtype, min_tokens, batch_size, tokens, pages is not None)
-    scorer = task.load_scorer()
-    everything = _characters(source)
-    made_with = {
-        "weights": weights_fingerprint(Path(run)),
-        "calibration": _calibration_digest(Path(run)),
-        "device": scorer.model.device.type,
-        "dtype": "float32" if dtype == "auto" else dtype,
-        "min_tokens": scorer.min_tokens,
-        "tokens": tokens,
-        "pages": None if pages is None else str(pages.resolve()),
-        **{f"corpus {name}": value for name, value in asdict(source).items()},
-    }
-    output = RecordOutput(out, made_with, kind)
-    progress = _Counting(everything, on_progress)
-    begun = output.folder / PAGES
+    if cluster is not None:
+        cluster.check_kind(resolve_device(device).type)
+    with connected(cluster):
+        scorer = task.load_scorer()
+        everything = _characters(source)
+        made_with = {
+            **task.made_with(scorer),
+            "tokens": tokens,
+            "pages": None if pages is None else str(pages.resolve()),
+            **{f"corpus {name}": value for name, value in asdict(source).items()},
+        }
+        output = RecordOutput(out, made_with, kind)
+        progress = _Counting(everything, on_progress)
+        begun = output.folder / PAGES
 
-    def keep(chunk: Chunk, made: ScoredChunk) -> None:
-        for number, page in enumerate(made.pages, chunk.first):
-            write_whole(begun / page_name(number), page)
-        output.put(chunk.number, made.content)
-        progress.add(chunk, resumed=False)
+        def keep(chunk: Chunk, made: ScoredChunk) -> None:
+            for number, page in enumerate(made.pages, chunk.first):
+                write_whole(begun / page_name(number), page)
+            output.put(chunk.number, made.content)
+            progress.add(chunk, resumed=False)
 
-    def pass_by(chunk: Chunk, _: Part) -> None:
-        progress.add(chunk, resumed=True)
+        def pass_by(chunk: Chunk, _: Part) -> None:
+            progress.add(chunk, resumed=True)
 
-    with output.owned():
-        try:
-            line = scoring_line(scorer, task, cluster, progress.within)
-            if pages is not None:
-                begun.mkdir(exist_ok=True)
-            count = make_missing(line, chunks(source), output, keep=keep, pass_by=pass_by)
-        finally:
-            output.clear_if_empty()
-        return _finish(output, count, source, pages, progress.now)
+        with output.owned():
+            try:
+                line = scoring_line(scorer, task, cluster, progress.within)
+                del scorer  # beside a cluster, it would only take memory
+                if pages is not None:
+                    begun.mkdir(exist_ok=True)
+                count = make_missing(line, chunks(source), output, keep=keep, pass_by=pass_by)
+            finally:
+                output.clear_if_empty()
+            return _finish(output, count, source, pages, progress.now)
 
 
 def _characters(source: CorpusSource) -> int | None:
@@ -169,11 +168,6 @@ def _characters(source: CorpusSource) -> int | None:
 
 def _pass(_: Rejected) -> None:
     """What cannot be used is listed when the corpus is scored."""
-
-
-def _calibration_digest(run: Path) -> str | None:
-    path = run / CALIBRATION_FILE
-    return digest(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 class _Counting:
