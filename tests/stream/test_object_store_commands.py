@@ -22,11 +22,12 @@ def settings(tiny: Config, tmp_path: Path) -> Config:
     return dataclasses.replace(tiny, dataset="char_diffusion", model_mode="language_model")
 
 
-def prepared(settings: Config, url: str, folder: Path) -> Path:
+def prepared(settings: Config, url: str, folder: Path, *options: str) -> Path:
     """Make a set on the store by the command, and return its config file."""
     config = folder / "config.toml"
     write_config(settings, config)
-    assert run(["prepare", str(config), "--files", str(FILES), "--out-dir", url]) == GOOD
+    command = ["prepare", str(config), "--files", str(FILES), "--out-dir", url]
+    assert run([*command, *options]) == GOOD
     return config
 
 
@@ -35,10 +36,11 @@ def everything_in(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
+@pytest.mark.parametrize("options", [(), ("--workers", "2")])
 def test_prepare_makes_the_objects_that_a_directory_would_hold(
-    settings: Config, server: Any, new_url: str, tmp_path: Path
+    settings: Config, server: Any, new_url: str, tmp_path: Path, options: tuple[str, ...]
 ) -> None:
-    config = prepared(settings, new_url, tmp_path)
+    config = prepared(settings, new_url, tmp_path, *options)
     prepare(load_config(config), tmp_path / "set", files=FILES)
     here, there = everything_in(tmp_path / "set"), server.objects(new_url)
     of_this_machine = {name for name in here if name.startswith(("tensorboard/", ".queue/owner."))}
