@@ -27,6 +27,18 @@ ACCELERATE = (
 """With `--cpu`, it would start one process; `--multi_gpu` means several, here without a GPU."""
 
 
+def largest_difference(folder: Path, other: Path) -> float:
+    left, right = weights(folder), weights(other)
+    assert left.keys() == right.keys()
+    return max(float((left[name] - right[name]).abs().max()) for name in left)
+
+
+def logged(folder: Path) -> list[float]:
+    """Return the losses that a run has reported."""
+    state = json.loads((newest_checkpoint(folder)[0] / "trainer_state.json").read_text("utf-8"))
+    return [entry["loss"] for entry in state["log_history"] if "loss" in entry]
+
+
 def eval_losses(folder: Path) -> dict[int, float]:
     content = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     return {entry["step"]: entry["eval_loss"] for entry in content["history"]}
@@ -63,6 +75,53 @@ def test_two_processes_killed_then_one_then_two_learn_what_one_learns(
     alone, together = seen_in_one_go(config, tmp_path), weights(out)
     assert all(torch.allclose(together[name], alone[name], atol=1e-5) for name in alone)
     assert eval_losses(out) == pytest.approx(eval_losses(tmp_path / "once"))
+
+
+@pytest.mark.parametrize(
+    "modifiers",
+    [
+        {},
+        pytest.param(
+            {"loss_modifiers_enabled": True, "entropy_modifier_enabled": True},
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=["plain", "entropy"],
+)
+def test_two_processes_with_unequally_masked_rows_learn_what_one_learns(
+    modifiers: dict[str, bool], mlm_config: Config, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(mlm_config, dropout=0.0, max_iters=6, eval_interval=3, **modifiers)
+    write_config(config, tmp_path / "c.toml")
+    run_by_two(["train", str(tmp_path / "c.toml"), "--out_dir", str(tmp_path / "two")])
+    train(config, tmp_path / "one")
+    assert largest_difference(tmp_path / "two", tmp_path / "one") < 1e-5
+    assert logged(tmp_path / "two") == pytest.approx(logged(tmp_path / "one"), rel=1e-4)
+
+
+def test_two_processes_with_unequally_padded_rows_learn_what_one_learns(
+    padded_run: Config, tmp_path: Path
+) -> None:
+    """Of as many rows an iteration, which one process takes at once and two in two batches each."""
+    write_config(padded_run, tmp_path / "c.toml")
+    halves = ["--batch_size", "4", "--gradient_accumulation_steps", "2"]
+    command = ["train", str(tmp_path / "c.toml"), "--out_dir", str(tmp_path / "two")]
+    run_by_two([*command, *halves])
+    train(dataclasses.replace(padded_run, batch_size=8), tmp_path / "one")
+    assert largest_difference(tmp_path / "two", tmp_path / "one") < 1e-5
+
+
+@pytest.mark.parametrize("run", ["mlm_config", "padded_run"])
+def test_accumulated_batches_count_as_one_batch_of_their_rows(
+    run: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    config = dataclasses.replace(
+        request.getfixturevalue(run), dropout=0.0, max_iters=6, eval_interval=3
+    )
+    train(dataclasses.replace(config, batch_size=8), tmp_path / "whole")
+    halves = dataclasses.replace(config, batch_size=4, gradient_accumulation_steps=2)
+    train(halves, tmp_path / "halves")
+    assert largest_difference(tmp_path / "halves", tmp_path / "whole") < 1e-5
 
 
 @pytest.mark.slow

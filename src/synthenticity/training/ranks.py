@@ -7,7 +7,7 @@ on a clock, a signal or the disk is agreed on first: one call of two numbers a s
 import os
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 
 from synthenticity.errors import ConfigError
 
@@ -47,6 +47,14 @@ class Ranks:
         given = torch.tensor(values, dtype=torch.int64, device=device)
         distributed.all_reduce(given, op=distributed.ReduceOp.MAX)
         return [int(value) for value in given.tolist()]
+
+    def mean(self, value: Tensor) -> Tensor:
+        """Return the mean of a number over all processes; all must call it."""
+        if self.world_size == 1:
+            return value
+        mean = value.detach().float().clone()
+        distributed.all_reduce(mean)
+        return mean / self.world_size
 
     def meet(self) -> None:
         """Wait until all processes are here."""

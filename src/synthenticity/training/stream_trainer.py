@@ -7,12 +7,13 @@ checkpoint without its marker is not one, so each sequence acts on the weights e
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from transformers import Trainer, TrainerState
@@ -89,8 +90,7 @@ class StreamTrainer(Trainer):  # type: ignore[misc]
         if self.sharded:  # it shares its gradients itself: nothing is to be wrapped around it
             prepare = self.accelerator.prepare_model
             self.accelerator.prepare_model = partial(prepare, evaluation_mode=True)
-        # The loss is a batch's mean, so accumulated losses are to be averaged, whatever keywords
-        # the model's forward takes.
+        # Accumulated losses are to be averaged, whatever keywords the model's forward takes.
         self.model_accepts_loss_kwargs = False
 
     @property
@@ -120,20 +120,49 @@ class StreamTrainer(Trainer):  # type: ignore[misc]
             if self.loader is not None:
                 self.loader.close()
 
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Batch], num_batches: int, device: Any
+    ) -> tuple[list[Batch], Tensor | None]:
+        """Return this process's batches of a step, and what the tokens of an average one weigh."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        return batches, self._mean_weight(batches)
+
+    def _mean_weight(self, batches: list[Batch]) -> Tensor | None:
+        """Return the mean over the batches of all processes; None for the batch's own.
+
+        A step of a single batch is its own whole. The weights of the entropy modifier are known
+        only after the prediction: `compute_loss` takes their mean over the processes, and batches
+        that are accumulated count alike.
+        """
+        weights = [self.objective.weight(batch) for batch in batches]
+        known = [weight for weight in weights if weight is not None]
+        if len(known) < len(batches) or len(batches) * self.ranks.world_size == 1:
+            return None
+        mean = torch.stack(known).float().mean()
+        return self.ranks.mean(mean.to(self.args.device))
+
     def compute_loss(
-        self, model: Any, inputs: Batch, return_outputs: bool = False, **_kwargs: Any
+        self,
+        model: Any,
+        inputs: Batch,
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | None = None,
     ) -> Any:
-        """Return the objective's loss, a mean; the mean over equal shares is that of the whole.
+        """Return the objective's loss; its mean over the step's batches is that of all its rows.
 
         An objective takes the model apart, but gradients are shared only of what goes through the
         wrapper's own forward: for the time of a call the model's forward is the loss.
         """
+
+        def mean_weight(own: Tensor) -> Tensor:
+            return self.ranks.mean(own) if num_items_in_batch is None else num_items_in_batch
+
         loss: Tensor
         if isinstance(model, DistributedDataParallel):
-            with _forward_of(model.module, self.objective):
+            with _forward_of(model.module, partial(self.objective.loss, mean_weight=mean_weight)):
                 loss = model(inputs)
         else:
-            loss = self.objective.loss(model, inputs)
+            loss = self.objective.loss(model, inputs, mean_weight)
         return (loss, None) if return_outputs else loss
 
     def _prepare_input(self, data: Any) -> Any:
@@ -324,15 +353,15 @@ class StreamTrainer(Trainer):  # type: ignore[misc]
 
 
 @contextmanager
-def _forward_of(model: Any, objective: Objective) -> Iterator[None]:
-    """Within, a call of the model takes a batch and returns the objective's loss."""
+def _forward_of(model: Any, loss: Callable[[Any, Batch], Tensor]) -> Iterator[None]:
+    """Within, a call of the model takes a batch and returns its loss."""
     forward = model.forward
 
-    def loss(batch: Batch) -> Tensor:
+    def loss_of(batch: Batch) -> Tensor:
         model.forward = forward
-        return objective.loss(model, batch)
+        return loss(model, batch)
 
-    model.forward = loss
+    model.forward = loss_of
     try:
         yield
     finally:
