@@ -8,7 +8,7 @@ checkpoint without its marker is not one, so each sequence acts on the weights e
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,9 +35,8 @@ from synthenticity.training.frozen_encoder import FrozenEncoder
 from synthenticity.training.objective import Batch, Objective
 from synthenticity.training.sharding import (
     shard,
+    shown_whole,
     whole_optimizer_loaded,
-    whole_optimizer_saved,
-    whole_weights,
     whole_weights_loaded,
 )
 from synthenticity.training.stopping import SharedFlag
@@ -221,12 +220,11 @@ class StreamTrainer(Trainer):  # type: ignore[misc]
         )
         return prefixed
 
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Save the model, whole; all processes call it."""
-        if self.sharded:
-            self._save(output_dir, whole_weights(self.model, kept=self.ranks.first))
-        else:
-            super().save_model(output_dir, _internal_call=_internal_call)
+    def whole(self, *, optimizer: bool = False) -> AbstractContextManager[None]:
+        """Within, the model is whole to whoever saves it, its optimizer, too; all must enter."""
+        if not self.sharded:
+            return nullcontext()
+        return shown_whole(self.model, self.optimizer if optimizer else None, kept=self.ranks.first)
 
     def _save(
         self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None
@@ -236,6 +234,7 @@ class StreamTrainer(Trainer):  # type: ignore[misc]
             return
         folder = output_dir or self.args.output_dir
         self.model.save_pretrained(folder, state_dict=state_dict)
+        point("model.weights_saved")
         if self.processing_class is not None:
             self.processing_class.save_pretrained(folder)
 
@@ -270,12 +269,6 @@ class StreamTrainer(Trainer):  # type: ignore[misc]
         with _loading(checkpoint), mine:
             super()._load_optimizer_and_scheduler(checkpoint)
 
-    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        kept = self.ranks.first
-        mine = whole_optimizer_saved(self.optimizer, kept=kept) if self.sharded else nullcontext()
-        with mine:
-            super()._save_optimizer_and_scheduler(output_dir)
-
     def _is_finite(self) -> bool:
         """Return whether all weights are numbers, in all processes' parts."""
         own = (each.to_local() if self.sharded else each for each in self.model.parameters())
@@ -294,7 +287,8 @@ class StreamTrainer(Trainer):  # type: ignore[misc]
         position = self.position_after(step)
         what = f"the checkpoint of iteration {step}"
         point("checkpoint.begun")
-        self.disk.write(what, lambda: self._write_checkpoint(model, trial, folder), half=folder)
+        with self.whole(optimizer=True):
+            self.disk.write(what, lambda: self._write_checkpoint(model, trial, folder), half=folder)
         point("checkpoint.flushed")
         # `write` is done when all ranks are: only now is everything there that the marker vouches
         # for, and the first one writes what is not each one's own.

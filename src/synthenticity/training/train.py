@@ -296,7 +296,8 @@ def _finish(trainer: StreamTrainer, folder: Path) -> TrainResult:
         if trainer.ranks.first:  # before metrics.json says that all is done
             flush_folder(folder)
 
-    trainer.disk.write("the model", write_model)
+    with trainer.whole():
+        trainer.disk.write("the model", write_model)
     point("model.saved")
     history = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
     last = {
