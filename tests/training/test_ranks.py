@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,9 @@ from runs import providing, seen_in_one_go, stopped_at, weights
 from synthenticity.config import Config
 from synthenticity.config_file import write_config
 from synthenticity.errors import ConfigError
+from synthenticity.stream.dataset_consumer import DatasetConsumer
 from synthenticity.training.checkpoint_files import newest_checkpoint
+from synthenticity.training.checks import check_agreement
 from synthenticity.training.ranks import Ranks
 from synthenticity.training.train import train
 
@@ -148,6 +151,58 @@ def run_by_two(
     )
     assert done.returncode == 0, done.stderr
     return done
+
+
+def test_processes_that_see_different_checkpoints_refuse_to_begin(
+    long_run: Config, tmp_path: Path
+) -> None:
+    """Each on a disk of its own, of which one holds a run that was begun."""
+    out = tmp_path / "disk0"
+    train(dataclasses.replace(long_run, max_iters=4), out)
+    write_config(long_run, tmp_path / "c.toml")
+    command = f"{sys.executable} -m synthenticity train {tmp_path}/c.toml --out_dir"
+    done = subprocess.run(
+        [sys.executable, *TWO, "--no-python", "sh", "-c", f"{command} {tmp_path}/disk$RANK"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode
+    said = (  # by one of them at least, before the launcher ends the other
+        rf"out_dir: the processes see different checkpoints in {tmp_path}/disk[01] "
+        r"\(rank 0: iteration 4 \([0-9a-f]{16}\); rank 1: none\)\. Give a folder that all"
+    )
+    assert re.search(said, done.stderr), done.stderr
+    assert not (tmp_path / "disk1").exists() and newest_checkpoint(out)[1]["global_step"] == 4
+
+
+class OneOfThreeApart(Ranks):
+    """Three processes, of which the last has read something else in one place."""
+
+    def __init__(self, place: int) -> None:
+        super().__init__()
+        self.place = place
+
+    def of_each(self, *values: int) -> list[tuple[int, ...]]:
+        other = tuple(value + (place == self.place) for place, value in enumerate(values))
+        return [values, values, other]
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        (1, r"out_dir: .* \(rank 0, 1: iteration 4 \(\w+\); rank 2: iteration 4 \(\w+\)\)"),
+        (2, r"data_dir: the processes see different data in .* \(rank 0, 1: \w+; rank 2: \w+\)"),
+    ],
+)
+def test_other_content_under_the_same_name_is_refused(
+    place: int, said: str, scorer_config: Config, tmp_path: Path
+) -> None:
+    consumer = DatasetConsumer(scorer_config.data_dir, batch_size=4)
+    resumed = (tmp_path / "checkpoint-4", {"global_step": 4, "digests": {}})
+    check_agreement(Ranks(), tmp_path, resumed, consumer)
+    with pytest.raises(ConfigError, match=said):
+        check_agreement(OneOfThreeApart(place), tmp_path, resumed, consumer)
 
 
 def test_a_batch_that_processes_cannot_share_is_refused(
