@@ -10,7 +10,7 @@ import torch
 from faulty import run_with_fault
 from runs import stopped_at, weights
 from test_ranks import TWO, run_by_two
-from transformers import AutoModelForMaskedLM
+from transformers import AutoModelForMaskedLM, Trainer, TrainingArguments
 
 from synthenticity.config import Config
 from synthenticity.config_file import write_config
@@ -19,6 +19,7 @@ from synthenticity.scoring.scorer import Scorer
 from synthenticity.training.checkpoint_files import newest_checkpoint
 from synthenticity.training.sequence_scorer import IDENTITY_MAP
 from synthenticity.training.sharding import layers
+from synthenticity.training.stream_trainer import StreamTrainer
 from synthenticity.training.train import train
 
 
@@ -108,6 +109,22 @@ def test_what_is_shared_out_by_itself_is_the_layers_of_an_encoder(
     assert len({id(layer) for layer in found}) == len(found)
     in_layers = {id(each) for layer in found for each in layer.parameters()}
     assert id(model.get_input_embeddings().weight) not in in_layers
+
+
+def test_a_whole_optimizer_is_read_into_the_memory_of_the_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not into the device, here "meta", which may hold no more than a part."""
+    seen: list[torch.device] = []
+    monkeypatch.setattr(
+        Trainer, "_load_optimizer_and_scheduler", lambda self, _: seen.append(self.args.device)
+    )
+    trainer = object.__new__(StreamTrainer)
+    trainer.sharded, trainer.optimizer = True, torch.optim.AdamW([torch.zeros(2)])
+    trainer.args = TrainingArguments(output_dir=str(tmp_path), use_cpu=True)
+    trainer.args._setup_devices = torch.device("meta")
+    trainer._load_optimizer_and_scheduler(str(tmp_path))
+    assert seen == [torch.device("cpu")] and trainer.args.device == torch.device("meta")
 
 
 def test_a_frozen_encoder_is_not_shared_out(sharded: Config, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ a checkpoint: checkpoint on disk, then the position marker, then the acknowledge
 checkpoint without its marker is not one, so each sequence acts on the weights exactly once.
 """
 
+import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -75,6 +76,7 @@ class StreamTrainer(Trainer):  # type: ignore[misc]
         self.ranks = disk.ranks
         self.loader: StreamLoader | None = None
         self.frozen_encoder: FrozenEncoder | None = None
+        self.args: Any
         self.optimizer: Any
         self.control: Any
         self.settings = config
@@ -265,9 +267,27 @@ class StreamTrainer(Trainer):  # type: ignore[misc]
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        mine = whole_optimizer_loaded(self.optimizer) if self.sharded else nullcontext()
-        with _loading(checkpoint), mine:
+        if not self.sharded:
+            with _loading(checkpoint):
+                super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        with _loading(checkpoint), whole_optimizer_loaded(self.optimizer), self._on_host():
             super()._load_optimizer_and_scheduler(checkpoint)
+
+    @contextmanager
+    def _on_host(self) -> Iterator[None]:
+        """Within, files are read into the memory of the host, as a process alone reads them.
+
+        The Trainer has each of several processes read the whole optimizer into its device, which
+        holds a part.
+        """
+        args = self.args
+        self.args = copy.copy(args)
+        self.args._setup_devices = torch.device("cpu")  # what `args.device` is from
+        try:
+            yield
+        finally:
+            self.args = args
 
     def _is_finite(self) -> bool:
         """Return whether all weights are numbers, in all processes' parts."""
