@@ -7,10 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import faulty
 import pytest
-import torch
 from faulty import run_with_fault
 from runs import providing, seen_in_one_go, stopped_at, weights
+from seen import recording, stream_digest
 
 from synthenticity.config import Config
 from synthenticity.config_file import write_config
@@ -25,7 +26,7 @@ TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 ACCELERATE = (
     *("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"),
     *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"),
-    *("--main_process_port", "0", "-m"),
+    *("--main_process_port", "0", "-m", "synthenticity"),
 )
 """With `--cpu`, it would start one process; `--multi_gpu` means several, here without a GPU."""
 
@@ -47,36 +48,50 @@ def eval_losses(folder: Path) -> dict[int, float]:
     return {entry["step"]: entry["eval_loss"] for entry in content["history"]}
 
 
-@pytest.mark.parametrize("again", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("killed", "again"),
+    [
+        (1, False),
+        pytest.param(0, True, marks=pytest.mark.slow),
+        pytest.param(1, True, marks=pytest.mark.slow),
+    ],
+)
 def test_two_processes_killed_then_one_then_two_learn_what_one_learns(
-    again: bool, live_run: Config, tmp_path: Path
+    killed: int, again: bool, live_run: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a live queue; without dropout, which each process draws for itself."""
+    """Of the same rows in the same order; without dropout, which each draws for itself."""
     config = dataclasses.replace(live_run, dropout=0.0)
     write_config(config, tmp_path / "c.toml")
     out = tmp_path / "run"
     command = ["train", str(tmp_path / "c.toml"), "--out_dir", str(out), "--json"]
-    markers = []
+    markers, launches = [], [tmp_path / f"seen{number}" for number in range(3 if again else 2)]
     with providing(config) as queue:
-        fault = {"point": "checkpoint.flushed", "nth": 3, "fault": "SIGKILL"}
+        fault = {"point": "checkpoint.flushed", "nth": 3, "fault": "SIGKILL", "rank": killed}
+        monkeypatch.setenv("SEEN", str(launches[0]))
         done = run_with_fault(command, tmp_path / "fired", **fault, launcher=TWO)
         assert done.returncode and not (out / "metrics.json").exists()
         markers.append(newest_checkpoint(out)[1])
+        with recording(launches[1]):
+            if again:
+                stop = stopped_at(markers[0]["global_step"] + 5)
+                with stop as watch, pytest.raises(KeyboardInterrupt):
+                    train(config, out, on_progress=watch)
+                markers.append(newest_checkpoint(out)[1])
+            else:
+                train(config, out)
         if again:
-            stop = stopped_at(markers[0]["global_step"] + 5)
-            with stop as watch, pytest.raises(KeyboardInterrupt):
-                train(config, out, on_progress=watch)
-            markers.append(newest_checkpoint(out)[1])
-            assert json.loads(run_by_two(command).stdout)["steps"] == 30  # said once
-        else:
-            train(config, out)
+            monkeypatch.setenv("SEEN", str(launches[2]))
+            done = run_by_two(command, (*TWO, faulty.__file__))
+            assert json.loads(done.stdout)["steps"] == 30  # said once
         markers.append(newest_checkpoint(out)[1])
         assert queue.first_unacknowledged() == 30 * 8 // 12
     steps = [marker["global_step"] for marker in markers]
     assert steps == sorted(set(steps)) and steps[0] > 0 and steps[-1] == 30
     assert [marker["position"] for marker in markers] == [step * 8 for step in steps]
-    alone, together = seen_in_one_go(config, tmp_path), weights(out)
-    assert all(torch.allclose(together[name], alone[name], atol=1e-5) for name in alone)
+    with recording(tmp_path / "seen_once"):
+        seen_in_one_go(config, tmp_path)
+    assert stream_digest(launches, 30) == stream_digest([tmp_path / "seen_once"], 30)
+    assert largest_difference(out, tmp_path / "once") < 1e-5
     assert eval_losses(out) == pytest.approx(eval_losses(tmp_path / "once"))
 
 
@@ -134,17 +149,16 @@ def test_accelerate_may_start_the_processes(long_run: Config, tmp_path: Path) ->
     out = tmp_path / "run"
     run_by_two(["train", str(tmp_path / "c.toml"), "--out_dir", str(out)], launcher=ACCELERATE)
     train(config, tmp_path / "alone")
-    alone, together = weights(tmp_path / "alone"), weights(out)
-    assert all(torch.allclose(together[name], alone[name], atol=1e-5) for name in alone)
+    assert largest_difference(out, tmp_path / "alone") < 1e-5
     states = {path.name for path in newest_checkpoint(out)[0].glob("rng_state*")}
     assert states == {"rng_state_0.pth", "rng_state_1.pth"}
 
 
 def run_by_two(
-    command: list[str], launcher: tuple[str, ...] = (*TWO, "-m")
+    command: list[str], launcher: tuple[str, ...] = (*TWO, "-m", "synthenticity")
 ) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [sys.executable, *launcher, "synthenticity", *command],
+        [sys.executable, *launcher, *command],
         capture_output=True,
         text=True,
         check=False,
