@@ -1,7 +1,8 @@
 """The processes of a distributed run, and how they decide together.
 
 Whoever decides alone leaves the others waiting in a collective call for ever, so whatever depends
-on a clock, a signal or the disk is agreed on first: one call of two numbers a step.
+on a clock, a signal or the disk is agreed on first: one call of two numbers a step. Another call
+adds up what the tokens of the step weigh.
 """
 
 import os

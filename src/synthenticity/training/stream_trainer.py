@@ -135,9 +135,11 @@ class StreamTrainer(Trainer):  # type: ignore[misc]
         only after the prediction: `compute_loss` takes their mean over the processes, and batches
         that are accumulated count alike.
         """
+        if len(batches) * self.ranks.world_size == 1:
+            return None
         weights = [self.objective.weight(batch) for batch in batches]
         known = [weight for weight in weights if weight is not None]
-        if len(known) < len(batches) or len(batches) * self.ranks.world_size == 1:
+        if len(known) < len(batches):
             return None
         mean = torch.stack(known).float().mean()
         return self.ranks.mean(mean.to(self.args.device))
