@@ -2,7 +2,8 @@
 
 `FAULT` is JSON: `point` (a name of `faults.point`), `nth` (of its passings, from 1), `fault` (one
 of `FAULTS`), `log` (a file to which the fault is written before it strikes, so that a test can
-assert that it did), and `rank` (of a distributed run; default 0).
+assert that it did), and `rank` (of a distributed run; default 0). With `SEEN`, a folder, what is
+trained on is written down there (seen.py).
 """
 
 import json
@@ -90,7 +91,12 @@ def main() -> int:
         faults.watch(Fault(**described))
     from synthenticity.cli import run
 
-    return run(sys.argv[1:])
+    if not os.environ.get("SEEN"):
+        return run(sys.argv[1:])
+    from seen import recording
+
+    with recording(Path(os.environ["SEEN"])):
+        return run(sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -249,7 +249,11 @@ Write the smaller number first.
     )
     weight_decay: float = setting("training", 0.01, "AdamW weight decay")
     max_grad_norm: float = setting("training", 1.0, "gradient clipping; 0 switches it off")
-    gradient_accumulation_steps: int = setting("training", 1, "batches of an iteration")
+    gradient_accumulation_steps: int = setting(
+        "training",
+        1,
+        "batches of an iteration; they count as one (under the entropy modifier, each alike)",
+    )
     dataloader_num_workers: int = setting(
         "training", 0, "processes that read batches ahead; 0: training reads by itself"
     )

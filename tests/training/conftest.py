@@ -1,11 +1,13 @@
 """A run with everything that may spoil a resume, and its weights when nothing does."""
 
 import dataclasses
+import random
 
 import pytest
 from runs import Weights, weights
 
 from synthenticity.config import Config
+from synthenticity.providers.prepare import prepare
 from synthenticity.training.train import train
 
 
@@ -21,6 +23,21 @@ def long_run(scorer_config: Config) -> Config:
         eval_interval=5,
         save_interval=4,
     )
+
+
+@pytest.fixture(scope="session")
+def padded_run(scorer_config: Config, tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """A short run on texts of 2 to 60 characters: rows differ in the tokens that count."""
+    folder = tmp_path_factory.mktemp("short")
+    draw = random.Random(5)
+    for number in range(60):
+        words = draw.choices(("the", "king", "a", "fool", "went"), k=draw.randint(1, 12))
+        (folder / f"{number}.txt").write_text(" ".join(words), encoding="utf-8")
+    config = dataclasses.replace(
+        scorer_config, corpus=str(folder), data_dir=str(folder / "data"), dropout=0.0
+    )
+    prepare(config, files=4)
+    return config
 
 
 @pytest.fixture(scope="session")

@@ -115,7 +115,7 @@ def test_the_model_and_its_figures_wait_for_space(
     monkeypatch.setattr(
         Trainer,
         "save_model",
-        lambda *a, _internal_call: (real if _internal_call else model)(*a, _internal_call),
+        lambda *a, _internal_call=False: (real if _internal_call else model)(*a, _internal_call),
     )
     from synthenticity.training import train as room
 

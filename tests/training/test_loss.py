@@ -12,7 +12,9 @@ from synthenticity.training.loss import (
     ScorerLoss,
     interval_loss,
     masked_lm_loss,
+    masked_lm_weight,
     pinball,
+    token_loss,
 )
 from synthenticity.training.sequence_scorer import ScorerOutput
 
@@ -54,6 +56,28 @@ def test_mask_ratio_weights_make_little_masked_rows_count_more() -> None:
     expected = (each * weights).sum() / weights.sum()
     found = masked_lm_loss(logits, labels, LossModifiers(mask_ratio=True))
     assert found.item() == pytest.approx(expected.item())
+
+
+@pytest.mark.parametrize("mask_ratio", [False, True])
+def test_the_mean_of_the_batches_of_a_step_is_the_loss_of_all_rows(mask_ratio: bool) -> None:
+    logits, labels = masked_batch()  # one of its tokens is in the first row, three in the second
+    modifiers = LossModifiers(mask_ratio=mask_ratio)
+    known = [masked_lm_weight(labels[row : row + 1], modifiers) for row in range(2)]
+    mean = torch.stack(known).float().mean()
+    parts = [
+        masked_lm_loss(logits[:1], labels[:1], modifiers, lambda _: mean),
+        masked_lm_loss(logits[1:], labels[1:], modifiers, lambda _: mean),
+    ]
+    assert known != [1, 3] if mask_ratio else known == [1, 3]
+    assert float(sum(parts)) / 2 == pytest.approx(masked_lm_loss(logits, labels, modifiers).item())
+
+
+def test_tokens_without_one_that_counts_have_no_loss() -> None:
+    """A process may get rows of which nothing is known."""
+    logits = torch.zeros(2, 4, requires_grad=True)
+    loss = token_loss(logits, torch.full((2, 4), 3))
+    loss.backward()
+    assert loss.item() == 0 and logits.grad is not None and not logits.grad.any()
 
 
 def test_a_batch_with_nothing_masked_has_no_loss_and_no_gradient() -> None:

@@ -3,15 +3,18 @@
 Each check names both sides and what to do; none loads weights.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
+import xxhash
 from transformers.integrations import get_available_reporting_integrations
 
 from synthenticity.config import Config
 from synthenticity.config_file import load_config, to_mapping
 from synthenticity.errors import CompatibilityError, ConfigError
 from synthenticity.runtimes.devices import resolve_device
+from synthenticity.stream.dataset_consumer import DatasetConsumer
 from synthenticity.stream.meta import LIVE, Meta
 from synthenticity.stream.places import beside
 from synthenticity.text.tokenization import load_tokenizer
@@ -22,6 +25,7 @@ from synthenticity.training.model import (
     checkpoint_context_length,
     tokens_read_by,
 )
+from synthenticity.training.ranks import Ranks
 from synthenticity.training.sharding import check_sharding
 
 TRAINING_TYPES = {
@@ -106,6 +110,47 @@ def check_continuation(config: Config, folder: Path) -> tuple[Path, dict[str, An
         )
     verify_checkpoint(*newest)
     return newest
+
+
+def check_agreement(
+    ranks: Ranks,
+    folder: Path,
+    resumed: tuple[Path, dict[str, Any]] | None,
+    consumer: DatasetConsumer,
+) -> None:
+    """Wait until all processes have read what is there; refuse that they see different things.
+
+    Folders on disks of their own nodes would make one process go on where another one begins, and
+    they would wait for each other for ever.
+    """
+    step = resumed[1]["global_step"] if resumed else -1
+    data = (consumer.meta.fingerprint, consumer.files, consumer.position)
+    seen = ranks.of_each(step, _number_of(resumed and resumed[1]), _number_of(data))
+    checkpoints = [
+        "none" if step < 0 else f"iteration {step} ({number:016x})" for step, number, _ in seen
+    ]
+    contents = [f"{number:016x}" for _, _, number in seen]
+    for setting, what, found in (
+        ("out_dir", f"checkpoints in {folder}", checkpoints),
+        ("data_dir", f"data in {consumer.queue.name}", contents),
+    ):
+        if len(set(found)) > 1:
+            raise ConfigError(
+                f"{setting}: the processes see different {what} ({_by_rank(found)}). "
+                "Give a folder that all nodes share."
+            )
+
+
+def _number_of(content: Any) -> int:
+    """Return 63 bits that tell apart what JSON holds."""
+    return xxhash.xxh3_64_intdigest(json.dumps(content, sort_keys=True).encode()) >> 1
+
+
+def _by_rank(found: list[str]) -> str:
+    ranks: dict[str, list[str]] = {}
+    for rank, what in enumerate(found):
+        ranks.setdefault(what, []).append(str(rank))
+    return "; ".join(f"rank {', '.join(which)}: {what}" for what, which in ranks.items())
 
 
 def check_mode(config: Config, meta: Meta) -> None:

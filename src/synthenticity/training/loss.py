@@ -1,10 +1,15 @@
 """Losses: masked language modelling with its modifiers, and the scorer's.
 
+A step's rows may come in several batches, accumulated or shared among processes. They are equal in
+rows and not in the tokens that count, so a sum over tokens is divided by what those of an average
+batch of the step weigh: then the mean of the batches' losses is that of all rows at once.
+
 The modifiers change how much a token or a sequence counts, never what is predicted. They make
 no sense for a scorer, whose targets are exact; training says so and leaves them out.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +19,8 @@ from torch import Tensor
 from synthenticity.config import Config
 from synthenticity.training.sequence_scorer import SCORER_INTERVAL, ScorerOutput, interval_bounds
 
+MeanWeight = Callable[[Tensor], Tensor]
+"""Takes what the tokens of a batch weigh; returns what those of its step's average batch do."""
 MODIFIERS = ("entropy_modifier", "target_smoothing", "mask_ratio_modifier")
 
 
@@ -39,8 +46,27 @@ class LossModifiers:
         return cls(config.entropy_modifier_enabled, smoothing, config.mask_ratio_modifier_enabled)
 
 
+def of_one_batch(weight: Tensor) -> Tensor:
+    """Be the `MeanWeight` of a step of a single batch."""
+    return weight
+
+
+def masked_lm_weight(labels: Tensor, modifiers: LossModifiers) -> Tensor | None:
+    """Return what the masked tokens of a batch weigh; None if that depends on their prediction.
+
+    With `mask_ratio`, all tokens of a row together weigh as much as its length.
+    """
+    masked = labels != -100
+    if modifiers.entropy:
+        return None
+    return masked.any(dim=1).sum() * labels.shape[1] if modifiers.mask_ratio else masked.sum()
+
+
 def masked_lm_loss(
-    logits: Tensor, labels: Tensor, modifiers: LossModifiers | None = None
+    logits: Tensor,
+    labels: Tensor,
+    modifiers: LossModifiers | None = None,
+    mean_weight: MeanWeight = of_one_batch,
 ) -> Tensor:
     """Return the weighted mean cross-entropy at the masked positions, in nats.
 
@@ -48,6 +74,7 @@ def masked_lm_loss(
         logits: `[masked, vocabulary]`, rows in row-major order of the masked positions.
         labels: `[batch, length]`, -100 where nothing is masked.
         modifiers: none by default.
+        mean_weight: of the step's batches.
 
     """
     modifiers = modifiers or LossModifiers()
@@ -62,7 +89,7 @@ def masked_lm_loss(
         weights = weights * entropy / math.log(logits.shape[1])
     if modifiers.mask_ratio:
         weights = weights * (1.0 / masked.float().mean(dim=1))[masked.nonzero()[:, 0]]
-    return (losses * weights).sum() / weights.sum().clamp(min=1e-9)
+    return (losses * weights).sum() / mean_weight(weights.sum()).clamp(min=1e-9)
 
 
 @dataclass(frozen=True)
@@ -79,7 +106,13 @@ class ScorerLoss:
     ratio: str = "squared"
     weight: float = 3.0
 
-    def __call__(self, output: ScorerOutput, synthenticity: Tensor, token_labels: Tensor) -> Tensor:
+    def __call__(
+        self,
+        output: ScorerOutput,
+        synthenticity: Tensor,
+        token_labels: Tensor,
+        mean_weight: MeanWeight = of_one_batch,
+    ) -> Tensor:
         """Return the loss of a batch.
 
         With a token head, that is the binary cross-entropy of every counted token (filled or not;
@@ -91,11 +124,13 @@ class ScorerLoss:
             output: what the scorer said.
             synthenticity: true ratios `[batch]`.
             token_labels: `[batch, length]`, see `create_synthetic_text`.
+            mean_weight: of the step's batches; a counted token weighs 1.
 
         """
         loss = self._of_ratio(output, synthenticity)
         if output.token_logits is not None:
-            loss = self.weight * loss + token_loss(output.token_logits, token_labels)
+            tokens = token_loss(output.token_logits, token_labels, mean_weight)
+            loss = self.weight * loss + tokens
         return loss + interval_loss(output, synthenticity)
 
     def _of_ratio(self, output: ScorerOutput, true: Tensor) -> Tensor:
@@ -107,11 +142,21 @@ class ScorerLoss:
         return F.binary_cross_entropy_with_logits(output.logit, true)
 
 
-def token_loss(token_logits: Tensor, token_labels: Tensor) -> Tensor:
+def counted_tokens(token_labels: Tensor) -> Tensor:
+    """Return which tokens the token loss is over, `[batch, length]`."""
+    return (token_labels >= 0) & (token_labels <= 2)
+
+
+def token_loss(
+    token_logits: Tensor, token_labels: Tensor, mean_weight: MeanWeight = of_one_batch
+) -> Tensor:
     """Return the binary cross-entropy of the counted tokens; both arrays `[batch, length]`."""
-    counted = (token_labels >= 0) & (token_labels <= 2)
+    counted = counted_tokens(token_labels)
     filled = (token_labels >= 1).float()
-    return F.binary_cross_entropy_with_logits(token_logits[counted], filled[counted])
+    losses = F.binary_cross_entropy_with_logits(
+        token_logits[counted], filled[counted], reduction="sum"
+    )
+    return losses / mean_weight(counted.sum()).clamp(min=1e-9)
 
 
 def interval_loss(output: ScorerOutput, true: Tensor) -> Tensor:

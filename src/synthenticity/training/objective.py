@@ -14,7 +14,15 @@ from torch import Tensor
 from synthenticity.metrics import conformal_quantile, finite, ratio_metrics, token_metrics
 from synthenticity.stream.batch_file import Columns
 from synthenticity.synthesis.masked_head import masked_logits
-from synthenticity.training.loss import LossModifiers, ScorerLoss, masked_lm_loss
+from synthenticity.training.loss import (
+    LossModifiers,
+    MeanWeight,
+    ScorerLoss,
+    counted_tokens,
+    masked_lm_loss,
+    masked_lm_weight,
+    of_one_batch,
+)
 from synthenticity.training.padding import padding_mask
 from synthenticity.training.ratio_map import fitted_map
 from synthenticity.training.sequence_scorer import (
@@ -33,8 +41,12 @@ class Objective(Protocol):
 
     columns: list[str]
 
-    def loss(self, model: Any, batch: Batch) -> Tensor:
-        """Return the mean loss of a batch; gradients flow."""
+    def weight(self, batch: Batch) -> Tensor | None:
+        """Return what the tokens of a batch weigh; None if only its prediction tells."""
+        ...
+
+    def loss(self, model: Any, batch: Batch, mean_weight: MeanWeight = of_one_batch) -> Tensor:
+        """Return the mean loss of a batch, or its share of the step's; gradients flow."""
         ...
 
     def evaluate(self, model: Any, data: Columns, batch_size: int) -> dict[str, float]:
@@ -78,9 +90,14 @@ class LanguageModelObjective:
         visible = padding_mask(ids, model.config.pad_token_id)
         return masked_logits(model, ids, batch["labels"] != -100, visible)
 
-    def loss(self, model: Any, batch: Batch) -> Tensor:
+    def weight(self, batch: Batch) -> Tensor | None:
+        """Return the weight of the masked tokens; None with the entropy modifier."""
+        return masked_lm_weight(batch["labels"], self.modifiers)
+
+    def loss(self, model: Any, batch: Batch, mean_weight: MeanWeight = of_one_batch) -> Tensor:
         """Return the mean cross-entropy of the masked tokens, in nats."""
-        return masked_lm_loss(self._logits(model, batch), batch["labels"], self.modifiers)
+        logits = self._logits(model, batch)
+        return masked_lm_loss(logits, batch["labels"], self.modifiers, mean_weight)
 
     @torch.no_grad()
     def evaluate(self, model: Any, data: Columns, batch_size: int) -> dict[str, float]:
@@ -115,12 +132,19 @@ class ScorerObjective:
     def _synthenticity(self, targets: Any) -> Any:
         return 1 - targets if self.target == "authenticity" else targets
 
-    def loss(self, model: SequenceScorer, batch: Batch) -> Tensor:
+    def weight(self, batch: Batch) -> Tensor:
+        """Return the number of counted tokens."""
+        return counted_tokens(batch["token_labels"]).sum()
+
+    def loss(
+        self, model: SequenceScorer, batch: Batch, mean_weight: MeanWeight = of_one_batch
+    ) -> Tensor:
         """Return the scorer's loss of a batch."""
         return self.criterion(
             model(batch["input_ids"]),
             self._synthenticity(batch["targets"]),
             batch["token_labels"],
+            mean_weight,
         )
 
     @torch.no_grad()

@@ -1,13 +1,14 @@
 """The processes of a distributed run, and how they decide together.
 
 Whoever decides alone leaves the others waiting in a collective call for ever, so whatever depends
-on a clock, a signal or the disk is agreed on first: one call of two numbers a step.
+on a clock, a signal or the disk is agreed on first: one call of two numbers a step. Another call
+adds up what the tokens of the step weigh.
 """
 
 import os
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 
 from synthenticity.errors import ConfigError
 
@@ -43,14 +44,31 @@ class Ranks:
         """Return of each value the largest that any process gave; all must call it."""
         if self.world_size == 1:
             return list(values)
-        device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
-        given = torch.tensor(values, dtype=torch.int64, device=device)
+        given = _shareable(values)
         distributed.all_reduce(given, op=distributed.ReduceOp.MAX)
         return [int(value) for value in given.tolist()]
 
-    def meet(self) -> None:
-        """Wait until all processes are here."""
-        self.largest(0)
+    def of_each(self, *values: int) -> list[tuple[int, ...]]:
+        """Return the values of every process, in the order of the ranks; all must call it."""
+        if self.world_size == 1:
+            return [values]
+        given = _shareable(values)
+        each = [torch.empty_like(given) for _ in range(self.world_size)]
+        distributed.all_gather(each, given)
+        return [tuple(one.tolist()) for one in each]
+
+    def mean(self, value: Tensor) -> Tensor:
+        """Return the mean of a number over all processes; all must call it."""
+        if self.world_size == 1:
+            return value
+        mean = value.detach().float().clone()
+        distributed.all_reduce(mean)
+        return mean / self.world_size
+
+
+def _shareable(values: tuple[int, ...]) -> Tensor:
+    device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
+    return torch.tensor(values, dtype=torch.int64, device=device)
 
 
 def _number(name: str, default: int) -> int:

@@ -121,14 +121,27 @@ def whole_optimizer_loaded(optimizer: Any) -> Iterator[None]:
 
 
 @contextmanager
-def whole_optimizer_saved(optimizer: Any, *, kept: bool) -> Iterator[None]:
-    """Within, the optimizer of a sharded model shows whole states; all processes must enter."""
-    state = whole(optimizer.state_dict(), kept=kept)
-    optimizer.state_dict = lambda: state
+def shown_whole(model: Any, optimizer: Any = None, *, kept: bool) -> Iterator[None]:
+    """Within, a sharded model, and its optimizer if given, show whole states.
+
+    All processes must enter. Nothing is gathered within, so that what one of them fails to write
+    there leaves no other waiting.
+    """
+    with _shows(model, whole_weights(model, kept=kept)):
+        if optimizer is None:
+            yield
+            return
+        with _shows(optimizer, whole(optimizer.state_dict(), kept=kept)):
+            yield
+
+
+@contextmanager
+def _shows(owner: Any, state: dict[str, Any]) -> Iterator[None]:
+    owner.state_dict = lambda *_, **__: dict(state)  # the one that saves may drop keys
     try:
         yield
     finally:
-        del optimizer.state_dict
+        del owner.state_dict
 
 
 @contextmanager

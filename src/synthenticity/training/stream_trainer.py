@@ -6,13 +6,15 @@ a checkpoint: checkpoint on disk, then the position marker, then the acknowledge
 checkpoint without its marker is not one, so each sequence acts on the weights exactly once.
 """
 
+import copy
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from transformers import Trainer, TrainerState
@@ -34,9 +36,8 @@ from synthenticity.training.frozen_encoder import FrozenEncoder
 from synthenticity.training.objective import Batch, Objective
 from synthenticity.training.sharding import (
     shard,
+    shown_whole,
     whole_optimizer_loaded,
-    whole_optimizer_saved,
-    whole_weights,
     whole_weights_loaded,
 )
 from synthenticity.training.stopping import SharedFlag
@@ -75,6 +76,7 @@ class StreamTrainer(Trainer):  # type: ignore[misc]
         self.ranks = disk.ranks
         self.loader: StreamLoader | None = None
         self.frozen_encoder: FrozenEncoder | None = None
+        self.args: Any
         self.optimizer: Any
         self.control: Any
         self.settings = config
@@ -89,8 +91,7 @@ class StreamTrainer(Trainer):  # type: ignore[misc]
         if self.sharded:  # it shares its gradients itself: nothing is to be wrapped around it
             prepare = self.accelerator.prepare_model
             self.accelerator.prepare_model = partial(prepare, evaluation_mode=True)
-        # The loss is a batch's mean, so accumulated losses are to be averaged, whatever keywords
-        # the model's forward takes.
+        # Accumulated losses are to be averaged, whatever keywords the model's forward takes.
         self.model_accepts_loss_kwargs = False
 
     @property
@@ -120,20 +121,51 @@ class StreamTrainer(Trainer):  # type: ignore[misc]
             if self.loader is not None:
                 self.loader.close()
 
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Batch], num_batches: int, device: Any
+    ) -> tuple[list[Batch], Tensor | None]:
+        """Return this process's batches of a step, and what the tokens of an average one weigh."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        return batches, self._mean_weight(batches)
+
+    def _mean_weight(self, batches: list[Batch]) -> Tensor | None:
+        """Return the mean over the batches of all processes; None for the batch's own.
+
+        A step of a single batch is its own whole. The weights of the entropy modifier are known
+        only after the prediction: `compute_loss` takes their mean over the processes, and batches
+        that are accumulated count alike.
+        """
+        if len(batches) * self.ranks.world_size == 1:
+            return None
+        weights = [self.objective.weight(batch) for batch in batches]
+        known = [weight for weight in weights if weight is not None]
+        if len(known) < len(batches):
+            return None
+        mean = torch.stack(known).float().mean()
+        return self.ranks.mean(mean.to(self.args.device))
+
     def compute_loss(
-        self, model: Any, inputs: Batch, return_outputs: bool = False, **_kwargs: Any
+        self,
+        model: Any,
+        inputs: Batch,
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | None = None,
     ) -> Any:
-        """Return the objective's loss, a mean; the mean over equal shares is that of the whole.
+        """Return the objective's loss; its mean over the step's batches is that of all its rows.
 
         An objective takes the model apart, but gradients are shared only of what goes through the
         wrapper's own forward: for the time of a call the model's forward is the loss.
         """
+
+        def mean_weight(own: Tensor) -> Tensor:
+            return self.ranks.mean(own) if num_items_in_batch is None else num_items_in_batch
+
         loss: Tensor
         if isinstance(model, DistributedDataParallel):
-            with _forward_of(model.module, self.objective):
+            with _forward_of(model.module, partial(self.objective.loss, mean_weight=mean_weight)):
                 loss = model(inputs)
         else:
-            loss = self.objective.loss(model, inputs)
+            loss = self.objective.loss(model, inputs, mean_weight)
         return (loss, None) if return_outputs else loss
 
     def _prepare_input(self, data: Any) -> Any:
@@ -192,12 +224,11 @@ class StreamTrainer(Trainer):  # type: ignore[misc]
         )
         return prefixed
 
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Save the model, whole; all processes call it."""
-        if self.sharded:
-            self._save(output_dir, whole_weights(self.model, kept=self.ranks.first))
-        else:
-            super().save_model(output_dir, _internal_call=_internal_call)
+    def whole(self, *, optimizer: bool = False) -> AbstractContextManager[None]:
+        """Within, the model is whole to whoever saves it, its optimizer, too; all must enter."""
+        if not self.sharded:
+            return nullcontext()
+        return shown_whole(self.model, self.optimizer if optimizer else None, kept=self.ranks.first)
 
     def _save(
         self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None
@@ -207,6 +238,7 @@ class StreamTrainer(Trainer):  # type: ignore[misc]
             return
         folder = output_dir or self.args.output_dir
         self.model.save_pretrained(folder, state_dict=state_dict)
+        point("model.weights_saved")
         if self.processing_class is not None:
             self.processing_class.save_pretrained(folder)
 
@@ -237,15 +269,27 @@ class StreamTrainer(Trainer):  # type: ignore[misc]
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        mine = whole_optimizer_loaded(self.optimizer) if self.sharded else nullcontext()
-        with _loading(checkpoint), mine:
+        if not self.sharded:
+            with _loading(checkpoint):
+                super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        with _loading(checkpoint), whole_optimizer_loaded(self.optimizer), self._on_host():
             super()._load_optimizer_and_scheduler(checkpoint)
 
-    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        kept = self.ranks.first
-        mine = whole_optimizer_saved(self.optimizer, kept=kept) if self.sharded else nullcontext()
-        with mine:
-            super()._save_optimizer_and_scheduler(output_dir)
+    @contextmanager
+    def _on_host(self) -> Iterator[None]:
+        """Within, files are read into the memory of the host, as a process alone reads them.
+
+        The Trainer has each of several processes read the whole optimizer into its device, which
+        holds a part.
+        """
+        args = self.args
+        self.args = copy.copy(args)
+        self.args._setup_devices = torch.device("cpu")  # what `args.device` is from
+        try:
+            yield
+        finally:
+            self.args = args
 
     def _is_finite(self) -> bool:
         """Return whether all weights are numbers, in all processes' parts."""
@@ -265,7 +309,8 @@ class StreamTrainer(Trainer):  # type: ignore[misc]
         position = self.position_after(step)
         what = f"the checkpoint of iteration {step}"
         point("checkpoint.begun")
-        self.disk.write(what, lambda: self._write_checkpoint(model, trial, folder), half=folder)
+        with self.whole(optimizer=True):
+            self.disk.write(what, lambda: self._write_checkpoint(model, trial, folder), half=folder)
         point("checkpoint.flushed")
         # `write` is done when all ranks are: only now is everything there that the marker vouches
         # for, and the first one writes what is not each one's own.
@@ -324,15 +369,15 @@ class StreamTrainer(Trainer):  # type: ignore[misc]
 
 
 @contextmanager
-def _forward_of(model: Any, objective: Objective) -> Iterator[None]:
-    """Within, a call of the model takes a batch and returns the objective's loss."""
+def _forward_of(model: Any, loss: Callable[[Any, Batch], Tensor]) -> Iterator[None]:
+    """Within, a call of the model takes a batch and returns its loss."""
     forward = model.forward
 
-    def loss(batch: Batch) -> Tensor:
+    def loss_of(batch: Batch) -> Tensor:
         model.forward = forward
-        return objective.loss(model, batch)
+        return loss(model, batch)
 
-    model.forward = loss
+    model.forward = loss_of
     try:
         yield
     finally:

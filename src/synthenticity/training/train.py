@@ -36,6 +36,7 @@ from synthenticity.training.callbacks import (
 )
 from synthenticity.training.checkpoint_files import SpaceWaiter, flush_folder
 from synthenticity.training.checks import (
+    check_agreement,
     check_continuation,
     check_mode,
     check_settings,
@@ -107,7 +108,7 @@ def train(
         check_mode(config, consumer.meta)
         consumer.choose_columns(OBJECTIVES[ModelMode(config.model_mode)].columns)
         check_sizes(config, consumer.meta, consumer.queue.bound(config.max_backlog_files))
-        ranks.meet()  # all have read what is there; from here on the first one writes
+        check_agreement(ranks, folder, resumed, consumer)  # from here on the first one writes
         _check_same_data(consumer, resumed)
         step, done = resumed[1]["global_step"] if resumed else 0, _read_metrics(folder)
         if step >= config.max_iters and profile_steps is not None:
@@ -296,7 +297,8 @@ def _finish(trainer: StreamTrainer, folder: Path) -> TrainResult:
         if trainer.ranks.first:  # before metrics.json says that all is done
             flush_folder(folder)
 
-    trainer.disk.write("the model", write_model)
+    with trainer.whole():
+        trainer.disk.write("the model", write_model)
     point("model.saved")
     history = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
     last = {
