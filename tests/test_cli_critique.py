@@ -125,7 +125,7 @@ def test_what_cannot_be_improved_is_refused(
         (draft, ("--plain", "--json"), "Give one"),
         (tmp_path / "empty.txt", (), "empty.txt: is empty"),
         (tmp_path / "bytes.txt", (), "offset 2 is not UTF-8"),
-        (tmp_path / "none.txt", (), "No such file"),
+        (tmp_path / "none.txt", (), "none.txt: is not there"),
     ]:
         out, said = critique.said(cli.USER_ERROR, text, *options)
         assert out == "" and words in said

@@ -39,8 +39,9 @@ def load_config(path: str | Path | None, overrides: Mapping[str, str] | None = N
         config = Config(**values)
     except ConfigError as error:
         for line in str(error).splitlines():
-            where = given.get(line.partition(":")[0])
-            problems.append(f"{where or (f'{path}: ' if path is not None else '')}{line}")
+            name, _, what = line.partition(":")
+            place = f"{path}: " if path is not None else ""
+            problems.append(f"{given[name]}{what.strip()}" if name in given else f"{place}{line}")
     if problems:
         raise ConfigError("\n".join(problems))
     return config

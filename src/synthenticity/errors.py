@@ -61,7 +61,7 @@ class MissingExtraError(SynthenticityError, ImportError):
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(
-            f'{what} is not installed. Install it: pip install "synthenticity[{extra}]"'
+            f'{what} needs the extra {extra}. Install it: pip install "synthenticity[{extra}]"'
         )
         self.what, self.extra = what, extra
 
@@ -70,13 +70,29 @@ class MissingExtraError(SynthenticityError, ImportError):
 
 
 @contextmanager
+def _no_bars() -> Iterator[None]:
+    """Within, transformers draws no progress bars."""
+    from transformers.utils import logging as bars
+
+    drawn = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if drawn:
+            bars.enable_progress_bar()
+
+
+@contextmanager
 def model_loading(path: str | Path, what: str = "model") -> Iterator[None]:
     """Within, whatever a library raises over a checkpoint becomes a `ModelError` of one line.
 
-    Libraries raise errors of every kind, bare `Exception` included, over damaged files.
+    Libraries raise errors of every kind, bare `Exception` included, over damaged files. No bar is
+    drawn of how far the loading is.
     """
     try:
-        yield
+        with _no_bars():
+            yield
     except SynthenticityError:
         raise
     except Exception as error:

@@ -1,5 +1,6 @@
 """`TokenCritic`: it scores as `Scorer` does, and takes back what it should and nothing else."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ from synthenticity.errors import CompatibilityError, ConfigError, CorpusError, M
 from synthenticity.recipe import Recipe
 from synthenticity.scoring.calibration import Calibration
 from synthenticity.scoring.critic import TokenCritic
-from synthenticity.scoring.refinement import Judge, Refinement, logits_at
+from synthenticity.scoring.refinement import Judge, Refinement, Round, logits_at
 from synthenticity.scoring.remasking import Schedule
 from synthenticity.scoring.score import Score
 from synthenticity.scoring.scorer import Scorer
@@ -334,6 +335,17 @@ def test_a_round_is_kept_only_if_it_lowers_the_score(marking: TokenCritic, write
     assert refined.best.number == 0
 
 
+def test_a_round_of_which_the_scorer_abstains_is_never_the_best(
+    marking: TokenCritic, writer: Any
+) -> None:
+    refined = marking.refine(MARKED, writer, rounds=2, share=0.05, rng=rng())
+    lost = dataclasses.replace(refined.last.score, synthenticity=0.0, abstained="is blank")
+    rounds = [*refined.rounds, Round(3, lost, 1, 1)]
+    assert Refinement(rounds).best is refined.best
+    drafts = [Round(number, lost, 1, 1) for number in range(3)]
+    assert Refinement(drafts).best is drafts[0]
+
+
 def test_noise_blurs_the_choice_and_fades() -> None:
     preference, maskable = np.linspace(0, 1, 200)[None], np.ones((1, 200), dtype=bool)
     maskable[0, -5:] = False
@@ -368,7 +380,8 @@ def test_settings_out_of_range_are_refused(
 
 
 @pytest.mark.parametrize(
-    ("draft", "words"), [("", "is empty"), ("\u05e9\u05dc", "mostly unknown tokens: 100%")]
+    ("draft", "words"),
+    [("", "is empty"), ("\u05e9\u05dc", "mostly unknown tokens: 100%")],
 )
 def test_a_draft_without_tokens_is_refused(
     critic: TokenCritic, mlm: FillingModel, draft: str, words: str

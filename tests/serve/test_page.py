@@ -501,6 +501,8 @@ def test_where_there_is_no_number_none_is_shown(visit: Visit, calibrated: PageSe
     expect(visit["#meaning"]).to_have_text("There is no number.")
     expect(visit["#number"]).to_be_hidden()
     expect(visit["#bar"]).to_be_hidden()
+    expect(visit["#sentence-card"]).to_be_hidden()
+    expect(visit["#words span"]).to_have_count(0)
     expect(visit["#verdict"]).to_have_text("No verdict: the scorer abstains.")
     visit.score(TEXT)
     expect(visit["#abstained"]).to_be_hidden()

@@ -385,6 +385,13 @@ def test_a_finite_set_that_nobody_completes_is_refused_at_once(finite) -> None:
     assert DatasetConsumer(finite.directory, batch_size=1, max_files=4).files == 4
 
 
+def test_a_split_that_was_never_made_is_named_with_its_option(finite) -> None:
+    finite.announce(6, ["train"])
+    words = r"has no complete test set.*prepare CONFIG --files 6 --splits test --out-dir"
+    with pytest.raises(QueueError, match=words):
+        DatasetConsumer(finite.directory, batch_size=1, split="test", wait_seconds=60)
+
+
 def test_a_damaged_file_of_a_finite_set_is_refused_at_once(finite) -> None:
     consumer = DatasetConsumer(finite.directory, batch_size=5, wait_seconds=60)
     path = finite.path("train", 1)

@@ -29,6 +29,7 @@ app = App(
     help_epilogue="Commands that show --[KEYWORD] take any setting: docs/configuration.md.",
     result_action="return_value",
     suppress_keyboard_interrupt=False,  # `run` answers it
+    default_parameter=Parameter(negative_iterable=()),
 )
 
 ConfigPath = Annotated[Path, Parameter(help="TOML file of settings, for example configs/tiny.toml")]

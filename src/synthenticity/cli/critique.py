@@ -20,6 +20,12 @@ NO_EVIDENCE = (
     "it any more."
 )
 
+NOTHING = 0.005
+MAYBE_HUMAN = (
+    "The draft may be all human (its interval begins at 0.00): what was remasked need not have "
+    "been wrong."
+)
+
 
 @app.command
 def critique(
@@ -111,7 +117,7 @@ def _read_draft(place: str) -> str:
 
     file = CorpusFile(Path(place), place, "text")
     text = "".join(decoded(read_blocks(file), file))
-    if not text:
+    if not text.strip():
         raise CorpusError(f"{file}: is empty. Give a text to improve.")
     return text
 
@@ -142,8 +148,10 @@ def _show(refined: "Refinement", kept: "Round", *, plain: bool) -> None:
     first, now = refined.rounds[0].score.synthenticity, kept.score.synthenticity
     which = f"after round {kept.number}" if kept.number else "the draft: no round lowered its score"
     console.print(f"kept: {which}; synthenticity {first:.3f} -> [bold]{now:.3f}[/bold]")
-    if kept.score.abstained is not None:
-        console.print("[bold]abstained[/bold]:", kept.score.abstained)
+    if refined.rounds[0].score.abstained is not None:
+        console.print("[bold]abstained[/bold]:", refined.rounds[0].score.abstained)
+    elif refined.rounds[0].score.interval[0] < NOTHING:
+        console.print(MAYBE_HUMAN)
     if kept.number:
         console.print(NO_EVIDENCE)
 

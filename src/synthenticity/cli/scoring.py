@@ -86,7 +86,7 @@ def score(
         }
         for name in (name for name, given in only.items() if given):
             raise ConfigError(
-                f"{name}: has no effect on one text. Give --out OUT, or leave it out."
+                f"{name}: has no effect on one text. Leave it out, or give --out OUT, too."
             )
         return _score_one(run, source, how, html=html, plain=plain, as_json=as_json)
     from synthenticity.text.reading import CorpusSource
@@ -188,7 +188,6 @@ def calibrate(
         Parameter(
             help="Share of human texts that may be above the threshold, or several. Default: 0.01.",
             consume_multiple=True,
-            negative="",
         ),
     ] = None,
     map_kind: Annotated[

@@ -22,6 +22,7 @@ from synthenticity.evaluation.systems import PATIENCE, check_tokenizer
 from synthenticity.metrics import conformal_quantile, least_cases
 from synthenticity.runtimes.devices import resolve_device
 from synthenticity.scoring.calibration import Calibration, weights_fingerprint
+from synthenticity.scoring.score import counted
 from synthenticity.scoring.scorer import Scorer
 from synthenticity.stream.batch_file import Columns
 from synthenticity.stream.dataset_consumer import DatasetConsumer
@@ -159,9 +160,11 @@ def _read_filled(model: SequenceScorer, data: Path, split: str) -> _Filled:
     ).read_all()
     names, owner = np.unique(columns["document"], return_inverse=True)
     if len(names) < 2 or len(owner) < FEWEST_SEQUENCES:
+        more = "more files" if len(names) > 1 else "it of more documents, or raise its pool_shares"
         raise CorpusError(
-            f"{data}: its {split} split holds {len(owner)} sequences of {len(names)} documents. A "
-            f"map takes at least {FEWEST_SEQUENCES} of 2: make more files."
+            f"{data}: its {split} split holds {counted(len(owner), 'sequence')} of "
+            f"{counted(len(names), 'document')}; a map takes at least {FEWEST_SEQUENCES} of 2. "
+            f"Make {more}."
         )
     true = np.asarray(columns["synthenticity"], dtype=np.float64)
     return _Filled(predict(model, columns), true, owner % 2 == 1)

@@ -41,8 +41,8 @@ def read_evaluation(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CompatibilityError(
-            f"{path}: cannot be read as JSON ({error}). Give what synthenticity evaluate RUN DATA "
-            "--out FILE.json wrote."
+            f"{path}: cannot be read as JSON ({_why(error)}). Give what synthenticity evaluate RUN "
+            "DATA --out FILE.json wrote."
         ) from None
     if not isinstance(content, dict):
         raise CompatibilityError(f"{path}: is no evaluation of synthenticity evaluate --out.")
@@ -153,6 +153,10 @@ def push_to_hub(
             repo_id=name, folder_path=str(folder), commit_message="Upload scorer and its card"
         )
     return str(made)
+
+
+def _why(error: Exception) -> str:
+    return (error.strerror or "") if isinstance(error, OSError) else str(error)
 
 
 @contextmanager

@@ -62,8 +62,11 @@ class Refinement:
 
     @property
     def best(self) -> Round:
-        """The round of the lowest synthenticity, the first of equals; it may be the draft."""
-        return min(self.rounds, key=lambda each: each.score.synthenticity)
+        """The round of the lowest synthenticity, the first of equals; it may be the draft. What the
+        scorer abstains of is none; if it abstains of all, the draft is the best.
+        """
+        known = [each for each in self.rounds if each.score.abstained is None]
+        return min(known or self.rounds[:1], key=lambda each: each.score.synthenticity)
 
     @property
     def last(self) -> Round:

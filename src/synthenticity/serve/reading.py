@@ -103,7 +103,9 @@ def _check_headers(request: Request, most_bytes: int) -> None:
 
 
 def _too_large(most_bytes: int) -> ProblemError:
-    return ProblemError(413, f"A body may have {most_bytes} bytes. Send fewer texts at once.")
+    return ProblemError(
+        413, f"A body may have {most_bytes} bytes. Send fewer or shorter texts at once."
+    )
 
 
 def read_request(body: bytes, limits: Limits) -> Asked:

@@ -29,6 +29,7 @@ from synthenticity.errors import (
 )
 from synthenticity.faults import point
 from synthenticity.seeding import numpy_rng
+from synthenticity.stream.audit import SPLITS
 from synthenticity.stream.batch_file import BatchFile, Columns
 from synthenticity.stream.batch_queue import TRAIN
 from synthenticity.stream.meta import FINITE, LIVE, Meta
@@ -312,11 +313,9 @@ class DatasetConsumer:
         said = False
         while not (result := attempt()):
             if self._nobody_makes_it():
-                files = self.queue.announced(self.split) or "N"
                 raise QueueError(
                     f"{self.queue.name}: has no {what}, and nobody is making it. Run "
-                    f"synthenticity prepare CONFIG --files {files} "
-                    f"--out-dir {shlex.quote(self.queue.name)}; it makes what is missing."
+                    f"{self._how_to_make()}; it makes what is missing."
                 )
             if time.monotonic() >= deadline:
                 raise ProviderTimeoutError(
@@ -330,6 +329,16 @@ class DatasetConsumer:
             if self._stop.wait(self.queue.poll_seconds):
                 raise KeyboardInterrupt
         return result
+
+    def _how_to_make(self) -> str:
+        """Return the command that makes this split of a finite data set."""
+        files, other = self.queue.announced(self.split), ""
+        if not files:
+            files, other = max(map(self.queue.announced, SPLITS)), f" --splits {self.split}"
+        return (
+            f"synthenticity prepare CONFIG --files {files or 'N'}{other} "
+            f"--out-dir {shlex.quote(self.queue.name)}"
+        )
 
     def _nobody_makes_it(self) -> bool:
         """Whether a finite data set is not complete, and surely will not be."""

@@ -277,7 +277,7 @@ def check_unknown(
     share = unknown.total() / total
     examples = ", ".join(f"{word!r} x {count}" for word, count in unknown.most_common(5))
     report = (
-        f"{unknown.total()} of {total} characters ({share:.2%}) are unknown to the "
+        f"{unknown.total():,} of {total:,} characters ({share:.2%}) are unknown to the "
         f"tokenizer and become [UNK]: {examples}"
     )
     if share > allowed_share:

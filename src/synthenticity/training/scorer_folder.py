@@ -25,6 +25,8 @@ def check_scorer(path: str | Path) -> None:
         ModelError: it holds none; says what to do.
 
     """
+    if not Path(path).is_dir():
+        raise ModelError(f"{path}: is no folder. Give the --out_dir of a sequence_scorer run.")
     if not (Path(path) / "config.json").is_file():
         raise ModelError(
             f"{path}: holds no trained scorer (no config.json). Train one with "

@@ -108,6 +108,8 @@ def train(
         check_mode(config, consumer.meta)
         consumer.choose_columns(OBJECTIVES[ModelMode(config.model_mode)].columns)
         check_sizes(config, consumer.meta, consumer.queue.bound(config.max_backlog_files))
+        if config.shard_model and ranks.world_size == 1:
+            on_message("shard_model: has no effect in one process; torchrun starts several.")
         check_agreement(ranks, folder, resumed, consumer)  # from here on the first one writes
         _check_same_data(consumer, resumed)
         step, done = resumed[1]["global_step"] if resumed else 0, _read_metrics(folder)
