@@ -5,6 +5,8 @@ import signal
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background; children inherit
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: a thread each
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # the tests start processes beside their own
 

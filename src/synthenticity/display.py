@@ -34,7 +34,7 @@ _SHADES = ("", "#ffe9d6", "#ffd0a8", "#ffb27a", "#f98e52", "#e8692f", "#c94a14")
 
 
 def visible(text: str) -> str:
-    """Return a text whose control characters a terminal shows and does not obey, as long as it was.
+    r"""Return a text, as long, whose control characters a terminal shows and does not obey.
 
     >>> visible("red\x1b[31m, a bell\x07\r\nand a line")
     'red␛[31m, a bell␇ \nand a line'

@@ -111,7 +111,7 @@ def test_a_server_that_cannot_be_as_asked_for_says_so_in_a_line(
 
 
 def test_the_command_loads_the_scorer_as_it_is_told(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    scorer_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: dict[str, object] = {}
 
@@ -122,8 +122,9 @@ def test_the_command_loads_the_scorer_as_it_is_told(
     monkeypatch.setattr("synthenticity.serve.model.load_served_model", load)
     monkeypatch.setattr("synthenticity.cli.serving._log_as_json", lambda: None)
     options = ["--port", "0", "--device", "cpu", "--dtype", "bfloat16", "--min_tokens", "5"]
-    assert cli.run(["serve", "mine", *options]) == cli.USER_ERROR
-    assert told == {"run": Path("mine"), "device": "cpu", "dtype": "bfloat16", "min_tokens": 5}
+    assert cli.run(["serve", str(scorer_path), *options]) == cli.USER_ERROR
+    how = {"device": "cpu", "dtype": "bfloat16", "min_tokens": 5}
+    assert told == {"run": scorer_path, **how}
     assert "was told enough" in capsys.readouterr().err
 
 

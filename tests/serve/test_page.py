@@ -141,7 +141,7 @@ def test_a_text_is_scored_and_shown_as_it_is_with_a_shade_a_token(
         f"between {floor(100 * low)} % and {ceil(100 * high)} %"
     )
     expect(visit["#replaced"]).to_contain_text(f"Replaced: {100 * score.replaced:.0f} %")
-    expect(visit["#by"]).to_have_text("So says the scorer runs/scorer. Evidence, not proof.")
+    expect(visit["#by"]).to_have_text("So says the scorer “runs/scorer”. Evidence, not proof.")
     expect(visit["#status"]).to_contain_text("look machine-written")
     band = visit["#bar i"].evaluate("node => [node.style.left, node.style.width]")
     assert [float(end.strip("%")) for end in band] == pytest.approx(

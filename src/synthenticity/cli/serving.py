@@ -55,7 +55,6 @@ def serve(
     A key in the environment variable SYNTHENTICITY_API_KEY is asked for as Authorization: Bearer.
     """
     share_processors()
-    check_scorer(run)
     try:
         from synthenticity.serve.application import Access
         from synthenticity.serve.key import key_of
@@ -77,6 +76,7 @@ def serve(
             names += [*LOOPBACK_NAMES, host]
         access = Access(key_of(os.environ), names, cors or ())
         check_open(listener, access, allowed=allow_open)
+        check_scorer(run)
         _log_as_json()
         with quiet_libraries():
             how: dict[str, Any] = {"device": device, "dtype": dtype, "min_tokens": min_tokens}
