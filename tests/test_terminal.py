@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from synthenticity.display import figures_table, heat_text, label_legend, labelled_text
+from synthenticity.display import (
+    figures_table,
+    heat_text,
+    label_legend,
+    labelled_text,
+    stacked_tables,
+)
 from synthenticity.providers.run import PrepareProgress
 from synthenticity.stream.summary import StreamSummary
 from synthenticity.terminal import DemoView, PrepareView, TextView, TrainView
@@ -117,6 +123,26 @@ def test_a_text_cannot_command_the_terminal() -> None:
     assert [text[span.start] for span in shown.spans] == list(text)
     assert not any((ord(c) < 32 and c not in "\t\n") or 127 <= ord(c) < 160 for c in shown.plain)
     assert labelled_text(["a\x1b"], [0]).plain == "a\u241b"
+
+
+FIGURES = {"MAE": ["0.0337", "0.1528"], "95 %": ["0.032-0.035", "0.151-0.154"]} | {
+    f"a column of number {n}": ["0.123", ""] for n in range(4)
+}
+SYSTEMS = ["the scorer", "pseudo-log-likelihood of a model that wrote nothing*"]
+
+
+@pytest.mark.parametrize("width", [44, 60, 80, 100, 200])
+def test_a_table_is_never_wider_than_the_console_and_cuts_no_figure(width: int) -> None:
+    console = Console(file=io.StringIO(), width=width, soft_wrap=True)
+    for table in stacked_tables("some data", SYSTEMS, FIGURES, width, "What it is. " * 20):
+        console.print(table)
+    shown = console.file.getvalue()
+    assert max(map(len, shown.splitlines())) <= width and "…" not in shown
+    for figure in ("0.0337", "0.1528", "0.032-0.035", "0.151-0.154"):
+        assert shown.count(figure) == 1
+    assert shown.count("0.123") == 4
+    assert shown.count("some data") == shown.count("the scorer") == shown.count("┏")
+    assert (shown.count("┏") == 1) == (width >= 100)
 
 
 def test_a_long_text_shows_how_much_is_scored_and_a_short_one_nothing(

@@ -1,9 +1,11 @@
 """What results look like in a terminal: coloured tokens, histograms, tables. Nothing is printed.
 
 Colours are shades of one hue, from none (human) to deep (machine), readable on dark and light.
+Tables are made for a width: their figures are never cut.
 """
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,8 @@ _SHOWN = (
     | dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
 )
 """Control characters, and what stands for each: its picture, or the replacement character."""
+_BORDER = 3
+"""Spaces and line beside the text of a table's cell."""
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _SHADES = ("", "#ffe9d6", "#ffd0a8", "#ffb27a", "#f98e52", "#e8692f", "#c94a14")
 
@@ -139,6 +143,51 @@ def figures_table(title: str, figures: Mapping[str, Any]) -> Table:
     return table
 
 
+def stacked_tables(
+    title: str, names: Sequence[str], columns: Mapping[str, Sequence[str]], width: int, note: str
+) -> list[Table]:
+    """Return named rows of figures in as many tables, one below the other, as the width asks for.
+
+    Names and titles of columns wrap, figures do not. The note stands below the last.
+    """
+    longest = max(len(word) for name in names for word in name.split())
+    groups: list[list[str]] = []
+    room = 0
+    for column, figures in columns.items():
+        needed = _widest([*column.split(), *figures]) + _BORDER
+        if not groups or needed > room:
+            groups.append([])
+            room = width - 1 - (longest + _BORDER)
+        groups[-1].append(column)
+        room -= needed
+    tables = [_named_figures(names, {name: columns[name] for name in group}) for group in groups]
+    for number, table in enumerate(tables):
+        table.title = _wrapped(title + ", continued" * (number > 0))
+    tables[-1].caption = _wrapped(note)
+    return tables
+
+
+def _wrapped(text: str) -> Text:
+    """Return a text that wraps on consoles, too, that leave that to the terminal."""
+    return Text(text, no_wrap=False, overflow="fold")
+
+
+def _named_figures(names: Sequence[str], columns: Mapping[str, Sequence[str]]) -> Table:
+    """Return one of them."""
+    table = Table(title_justify="left", caption_justify="left", caption_style="")
+    table.add_column()
+    for column, figures in columns.items():
+        wrapped = textwrap.fill(column, _widest([*column.split(), *figures]))
+        table.add_column(Text(wrapped), justify="right", no_wrap=True, vertical="bottom")
+    for name, *cells in zip(names, *columns.values(), strict=True):
+        table.add_row(Text(name), *map(Text, cells))
+    return table
+
+
+def _widest(texts: Sequence[str]) -> int:
+    return max(map(len, texts))
+
+
 EVALUATION_COLUMNS = {
     "pearson": "r",
     "human_mean": "human",
@@ -146,32 +195,41 @@ EVALUATION_COLUMNS = {
     "human_alarms_at_1": "alarms, 1 %",
     "token_auroc_filled_within": "token AUROC",
 }
-EVALUATION_WIDTH = 128
+EVALUATION_NOTE = (
+    "MAE: mean absolute error over the partly filled sequences, with its 95 % interval over "
+    "documents. scorer's less: such an interval of the scorer's error less this one's, below 0 "
+    "where the scorer errs less. r: Pearson's. human: what is said of untouched text (0 is right). "
+    "doc. AUROC: filled against untouched sequences. alarms, 1 %: untouched sequences above the "
+    "threshold that 1 % of the val split's exceed. token AUROC: filled against other tokens, "
+    "within sequences."
+)
 
 
-def evaluation_table(row: Mapping[str, Any]) -> Table:
-    """Return what an evaluation found on one data set, a line for each system.
-
-    MAE comes with its 95 % interval, and then with that of by how much the scorer's error differs,
-    below 0 where it is the smaller. `r` is Pearson's, `human` the mean score of untouched text;
-    token AUROC is within sequences.
+def evaluation_tables(row: Mapping[str, Any], width: int, *, explained: bool) -> list[Table]:
+    """Return what an evaluation found on one data set, a line for each system, for such a width;
+    maybe with what the columns are.
     """
+    systems = row["systems"].values()
+    columns = {
+        "MAE": [f"{each['figures']['mae']:.4f}" for each in systems],
+        "95 %": ["{:.3f}-{:.3f}".format(*each["intervals"]["mae"]) for each in systems],
+        "scorer's less": [
+            "{:+.3f} {:+.3f}".format(*each["intervals"]["mae_difference"])
+            if "mae_difference" in each["intervals"]
+            else ""
+            for each in systems
+        ],
+    }
+    for key, column in EVALUATION_COLUMNS.items():
+        figures = [each["figures"] for each in systems]
+        columns[column] = [f"{each[key]:.3f}" if key in each else "" for each in figures]
+    few = sorted({each["sequences"] for each in systems} - {row["sequences"]})
+    marks = {row["sequences"]: ""} | {count: "*" * (n + 1) for n, count in enumerate(few)}
+    names = [name + marks[each["sequences"]] for name, each in row["systems"].items()]
+    notes = [f"{marks[count]} over the first {count:,} sequences." for count in few]
+    notes += [EVALUATION_NOTE] * explained
     title = f"{row['name']}: {row['sequences']:,} sequences of {row['documents']:,} documents"
-    table = Table(title=Text(title), title_justify="left")
-    for name in ("", "MAE", "95 %", "scorer's less", *EVALUATION_COLUMNS.values()):
-        table.add_column(name, justify="right" if name else "left", no_wrap=True)
-    for name, system in row["systems"].items():
-        figures, intervals = system["figures"], system["intervals"]
-        difference = intervals.get("mae_difference")
-        asked = system["sequences"]
-        table.add_row(
-            Text(name if asked == row["sequences"] else f"{name}, first {asked:,}"),
-            f"{figures['mae']:.4f}",
-            "{:.3f}-{:.3f}".format(*intervals["mae"]),
-            "" if difference is None else "{:+.3f} {:+.3f}".format(*difference),
-            *(f"{figures[key]:.3f}" if key in figures else "" for key in EVALUATION_COLUMNS),
-        )
-    return table
+    return stacked_tables(title, names, columns, width, " ".join(notes))
 
 
 def calibration_lines(made: Calibration, run: Path, *, replaces: bool) -> list[str]:

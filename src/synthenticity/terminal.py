@@ -21,6 +21,7 @@ from synthenticity.display import (
     heat_legend,
     heat_text,
     histogram_line,
+    stacked_tables,
 )
 
 if TYPE_CHECKING:
@@ -297,19 +298,8 @@ class DemoView(View):
     @staticmethod
     def print_results(console: Console, results: dict[str, Any], out: Path) -> None:
         """Print the held-out figures, a coloured paragraph and where everything lies."""
-        table = Table(title="held-out plays, ratios 0.1-0.7", title_justify="left")
-        for column in ("", *DEMO_COLUMNS):
-            table.add_column(column, justify="left" if not column else "right")
-        rows = {
-            "scorer": results["scorer"],
-            "the plan's recipe (cls head, frozen, lr 1e-4)": results["plan_recipe"],
-            "predict the mean": results["baselines"]["mean"],
-            "character n-gram TF-IDF + ridge": results["baselines"]["ngram_ridge"],
-        }
-        for name, figures in rows.items():
-            cells = (figures.get(key) for key in DEMO_COLUMNS.values())
-            table.add_row(name, *("" if cell is None else f"{cell:.3f}" for cell in cells))
-        console.print(table)
+        for table in _demo_tables(results, console.width):
+            console.print(table)
         sample = results["sample"]
         console.print()
         console.print(sample_text(sample))
@@ -324,6 +314,20 @@ class DemoView(View):
             f"took     {format_seconds(results['seconds'])}",
             markup=False,
         )
+
+
+def _demo_tables(results: dict[str, Any], width: int) -> list[Table]:
+    """Return the demo's figures, in tables of such a width."""
+    from synthenticity.demo import ABOUT_RECIPES, PLAN, SHORT_NAMES
+
+    rows = {"scorer": results["scorer"], PLAN: results["plan_recipe"]}
+    rows |= {name: results["baselines"][short] for name, short in SHORT_NAMES.items()}
+    columns = {
+        name: [f"{figures[key]:.3f}" if key in figures else "" for figures in rows.values()]
+        for name, key in DEMO_COLUMNS.items()
+    }
+    title = "held-out plays, ratios 0.1-0.7"
+    return stacked_tables(title, list(rows), columns, width, ABOUT_RECIPES)
 
 
 def _int8_figures(models: dict[str, dict[str, float]]) -> dict[str, str]:
