@@ -1,12 +1,12 @@
 """What results look like in a terminal: coloured tokens, histograms, tables. Nothing is printed.
 
-Colours are shades of one hue, from none (human) to deep (machine), readable on dark and light.
 Tables are made for a width: their figures are never cut.
 """
 
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +15,31 @@ from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
+from synthenticity.colours import (
+    LABEL_MARKS,
+    LIKELY_MARKS,
+    TRUE,
+    heat_steps,
+    heat_style,
+    label_style,
+)
 from synthenticity.scoring.calibration import Calibration
 from synthenticity.scoring.score import MACHINE, Score, counted
-from synthenticity.synthesis.token_labels import LABEL_NAMES
 
-LABEL_STYLES = {
-    0: "",
-    1: "black on #b7d7a8",
-    2: "underline black on #f6a5a5",
-    3: "black on #b9c7f5",
-}
 _SHOWN = (
     {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"}
     | {0x7F: 0x2421}
     | dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
 )
 """Control characters, and what stands for each: its picture, or the replacement character."""
+_BREAK = "⏎"
 _BORDER = 3
 """Spaces and line beside the text of a table's cell."""
 _BLOCKS = " ▁▂▃▄▅▆▇█"
-_SHADES = ("", "#ffe9d6", "#ffd0a8", "#ffb27a", "#f98e52", "#e8692f", "#c94a14")
 
 
 def visible(text: str) -> str:
-    """Return a text whose control characters a terminal shows and does not obey, as long as it was.
+    r"""Return a text, as long as it was, whose control characters a terminal shows, not obeys.
 
     >>> visible("red\x1b[31m, a bell\x07\r\nand a line")
     'red␛[31m, a bell␇ \nand a line'
@@ -46,63 +47,97 @@ def visible(text: str) -> str:
     return text.replace("\r\n", " \n").translate(_SHOWN)
 
 
-def labelled_text(pieces: Sequence[str], labels: Sequence[int]) -> Text:
-    """Return the pieces of a text, each coloured by its token label."""
+def labelled_text(pieces: Sequence[str], labels: Sequence[int], colours: str | None) -> Text:
+    """Return the pieces of a text, coloured by their labels; without colours, in marks.
+
+    A line break that is labelled is shown, too.
+
+    >>> labelled_text(["a ", "b", "c", "d"], [0, 2, 2, 1], None).plain
+    'a [[bc]]((d))'
+    """
     text = Text()
-    for piece, label in zip(pieces, labels, strict=True):
-        text.append(visible(piece), LABEL_STYLES.get(int(label), "dim"))
+    for label, run in groupby(zip(labels, pieces, strict=True), key=lambda pair: int(pair[0])):
+        shown = visible("".join(piece for _, piece in run))
+        if label > 0:
+            shown = shown.replace("\n", f"{_BREAK}\n")
+        if colours is None:
+            shown = shown.join(LABEL_MARKS.get(label, ("", "")))
+        text.append(shown, label_style(label, colours))
     return text
 
 
-def label_legend(names: Mapping[int, str] = LABEL_NAMES) -> Text:
-    """Return the meaning of the label colours."""
+def label_legend(names: Mapping[int, str], colours: str | None) -> Text:
+    """Return the meaning of the label colours, or of the marks that stand in.
+
+    >>> label_legend({0: "original", 2: "replaced"}, None).plain
+    'original (unmarked)  [[replaced]]'
+    """
+    if colours is None:
+        marked = [name.join(LABEL_MARKS[label]) for label, name in names.items() if label]
+        return Text("  ".join([f"{names[0]} (unmarked)", *marked]))
     legend = Text()
     for label, name in names.items():
-        legend.append(f" {name} ", LABEL_STYLES[label])
+        legend.append(f" {name} ", label_style(label, colours))
         legend.append(" ")
     return legend
 
 
-def shade(probability: float) -> str:
-    """Return the background colour of a probability, "" for the lowest.
-
-    >>> shade(0.0), shade(1.0)
-    ('', '#c94a14')
-    """
-    return _SHADES[min(int(probability * len(_SHADES)), len(_SHADES) - 1)]
-
-
 def heat_text(
-    text: str, offsets: NDArray[np.int64], probabilities: NDArray[np.float64] | None
+    text: str,
+    offsets: NDArray[np.int64],
+    probabilities: NDArray[np.float64] | None,
+    colours: str | None,
 ) -> Text:
-    """Return a text with each token on the colour of its probability, underlined from .5 on: some
-    terminals have few colours.
+    """Return a text with each token in the colour of its probability, underlined from .5 on.
+
+    Without colours, marks stand around what would be underlined.
     """
     rich_text = Text(visible(text))
-    if probabilities is not None:
-        for (start, end), probability in zip(offsets.tolist(), probabilities, strict=True):
-            colour = shade(float(probability))
-            if colour:
-                line = "underline " if probability >= MACHINE else ""
-                rich_text.stylize(f"{line}black on {colour}", start, end)
+    if probabilities is None:
+        return rich_text
+    if colours is None:
+        return _likely_marked(rich_text, offsets, probabilities)
+    for (start, end), probability in zip(offsets.tolist(), probabilities, strict=True):
+        style = heat_style(float(probability), colours)
+        if style:
+            rich_text.stylize(style, start, end)
     return rich_text
 
 
-def heat_legend() -> Text:
-    """Return the meaning of the shades."""
+def _likely_marked(
+    text: Text, offsets: NDArray[np.int64], probabilities: NDArray[np.float64]
+) -> Text:
+    """Return a text with marks around each stretch that is likelier a machine's than not."""
+    turns = np.flatnonzero(np.diff(probabilities >= MACHINE, prepend=False, append=False))
+    starts, ends = offsets[turns[::2], 0].tolist(), offsets[turns[1::2] - 1, 1].tolist()
+    places = [place for pair in zip(starts, ends, strict=True) for place in pair]
+    pieces = text.divide(places)
+    return Text().join(
+        [Text(piece.plain.join(LIKELY_MARKS)) if n % 2 else piece for n, piece in enumerate(pieces)]
+    )
+
+
+def heat_legend(colours: str | None) -> Text:
+    """Return the meaning of the colours, each with the probability that it begins at.
+
+    >>> heat_legend("standard").plain
+    'human  .33  .50  machine; underlined: likelier than not'
+    """
+    if colours is None:
+        return Text("likelier machine-written than not".join(LIKELY_MARKS))
     legend = Text("human ")
-    for colour in _SHADES[1:]:
-        legend.append("  ", f"on {colour}")
-    legend.append(" machine, ")
-    legend.append("likelier than not", "underline")
-    return legend
+    for least, style in heat_steps(colours):
+        legend.append(f" {least:.2f} ".replace("0.", "."), style)
+    legend.append(" machine; ")
+    legend.append("underlined", "underline")
+    return legend.append(": likelier than not")
 
 
-def score_lines(score: Score, *, heat: bool) -> list[Text]:
+def score_lines(score: Score, *, heat: bool, colours: str | None = TRUE) -> list[Text]:
     """Return what is shown of a score; with `heat`, the text in the colours of its tokens."""
     lines = []
     if heat:
-        lines += [heat_text(score.text, score.offsets, score.probabilities), Text()]
+        lines += [heat_text(score.text, score.offsets, score.probabilities, colours), Text()]
     if score.abstained is not None:
         lines.append(Text(f"abstained: {score.abstained}", "bold"))
     said = Text(score.in_words())
@@ -117,7 +152,7 @@ def score_lines(score: Score, *, heat: bool) -> list[Text]:
         share = f"{100 * float(rate):.3g} %"
         lines.append(Text(f"{side} the threshold that {share} of human texts exceed (calibrated)"))
     if heat and score.probabilities is not None:
-        lines.append(heat_legend())
+        lines.append(heat_legend(colours))
     if score.abstained is None and score.unknown_share > 0:
         lines.append(Text(f"{score.unknown_share:.1%} of the tokens are unknown to the scorer"))
     return lines

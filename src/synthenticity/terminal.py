@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from synthenticity.colours import colours_of
 from synthenticity.data_card import int8_words, with_int8
 from synthenticity.display import (
     figures_table,
@@ -300,12 +301,13 @@ class DemoView(View):
         """Print the held-out figures, a coloured paragraph and where everything lies."""
         for table in _demo_tables(results, console.width):
             console.print(table)
-        sample = results["sample"]
+        sample, colours = results["sample"], colours_of(console)
         console.print()
-        console.print(sample_text(sample))
+        console.print(sample_text(sample, colours))
+        console.print()
+        console.print(heat_legend(colours))
         console.print(
-            f"\ntrue synthenticity {sample['true']:.3f}, predicted {sample['predicted']:.3f}   ",
-            heat_legend(),
+            f"true synthenticity {sample['true']:.3f}, predicted {sample['predicted']:.3f}"
         )
         console.print(
             f"\nreport   {out / 'report.html'}\nfigures  {out / 'results.json'}\n"
@@ -335,13 +337,13 @@ def _int8_figures(models: dict[str, dict[str, float]]) -> dict[str, str]:
     return {name: int8_words(figures) for name, figures in models.items()}
 
 
-def sample_text(sample: dict[str, Any]) -> Text:
-    """Return the demo's paragraph on the colours of its token probabilities."""
+def sample_text(sample: dict[str, Any], colours: str | None) -> Text:
+    """Return the demo's paragraph in the colours of its token probabilities."""
     import numpy as np
 
     starts = np.arange(len(sample["text"]))
     offsets = np.stack([starts, starts + 1], axis=1)
-    return heat_text(sample["text"], offsets, np.array(sample["probabilities"]))
+    return heat_text(sample["text"], offsets, np.array(sample["probabilities"]), colours)
 
 
 def format_seconds(seconds: float) -> str:
