@@ -130,7 +130,7 @@ def test_without_colours_marks_stand_in_and_are_explained() -> None:
 @pytest.mark.parametrize("colours", ["truecolor", None])
 def test_a_line_break_that_was_written_is_seen(colours: str | None) -> None:
     text = labelled_text(["a", "\n", "b", "\n"], [0, 2, 0, 0], colours)
-    assert text.plain == ("a⏎\nb\n" if colours else "a[[⏎\n]]b\n")
+    assert text.plain == ("a⏎\nb\n" if colours else "a[[⏎]]\nb\n")
 
 
 def test_heat_deepens_with_the_probability_and_human_text_has_none() -> None:

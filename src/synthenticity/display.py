@@ -61,7 +61,8 @@ def labelled_text(pieces: Sequence[str], labels: Sequence[int], colours: str | N
         if label > 0:
             shown = shown.replace("\n", f"{_BREAK}\n")
         if colours is None:
-            shown = shown.join(LABEL_MARKS.get(label, ("", "")))
+            whole = shown.removesuffix("\n")
+            shown = whole.join(LABEL_MARKS.get(label, ("", ""))) + shown[len(whole) :]
         text.append(shown, label_style(label, colours))
     return text
 
