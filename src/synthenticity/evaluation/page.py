@@ -168,7 +168,7 @@ thead th{font-size:.85rem;white-space:normal;vertical-align:bottom}
 linear-gradient(to left,var(--paper) 40%,transparent) right/3rem 100% no-repeat local,
 linear-gradient(to left,var(--shade),transparent) right/1.2rem 100% no-repeat scroll}
 .wide tr>:first-child{position:sticky;left:0;background:var(--paper)}
-@media (max-width:40rem){main{padding:1rem .8rem 3rem}table{font-size:.8rem}
+@media (max-width:40rem){main{padding:1rem .8rem 3rem}table,thead th{font-size:.8rem}
 th,td{padding:.3rem .45rem}
 tbody th{min-width:6.5rem}.prose tbody th{min-width:5rem}.prose td{min-width:6rem}}
 .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:1.4rem}
