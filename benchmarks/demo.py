@@ -12,11 +12,10 @@ from pathlib import Path
 
 import record
 
-NAMES = {
-    "scorer": "**scorer** (token head, mean corrected by [CLS])",
-    "plan_recipe": 'the plan\'s recipe (`head = "cls"`, frozen at first, lr 1e-4)',
-    "mean": "predict the mean",
-    "ngram_ridge": "character 1-4-gram TF-IDF + ridge",
+from synthenticity.demo import ABOUT_RECIPES, PLAN, SHORT_NAMES
+
+NAMES = {"scorer": "**scorer**", "plan_recipe": PLAN} | {
+    short: name for name, short in SHORT_NAMES.items()
 }
 KEYS = {
     "mae": "MAE",
@@ -45,8 +44,8 @@ def main() -> None:
         about=f"{results['test_sequences']} held-out windows of {results['window_characters']} "
         f"characters ({', '.join(results['test_documents'])}), ratios 0.1-0.7. All were fitted "
         f"on the same {results['training_sequences']} windows of other plays, the scorer in "
-        f"{results['iterations']['scorer']} iterations of {results['batch_size']}, the plan's "
-        f"recipe in {results['iterations']['plan_recipe']}. The filling model "
+        f"{results['iterations']['scorer']} iterations of {results['batch_size']}, the first "
+        f"recipe in {results['iterations']['plan_recipe']}. {ABOUT_RECIPES} The filling model "
         f"reaches {results['mlm']['loss']:.2f} nats a masked character. "
         f"The whole demo took {results['seconds']:.0f} s.",
         rows=[

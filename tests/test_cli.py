@@ -418,7 +418,9 @@ def test_inspect_and_validate_answer_in_words_and_in_json(
     scorer_config: Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.run(["inspect", scorer_config.data_dir, "--count", "1"]) == cli.GOOD
-    assert "original" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "original (unmarked)  ((restored))  [[replaced]]  {{random}}" in shown
+    assert shown.count("[[") == shown.count("]]") > 1
     assert cli.run(["inspect", scorer_config.data_dir, "--json", "--count", "2"]) == cli.GOOD
     assert len(json.loads(capsys.readouterr().out)["samples"]) == 2
     assert cli.run(["validate", scorer_config.data_dir]) == cli.GOOD

@@ -1,5 +1,6 @@
 """The demo does everything once; here with hardly any training."""
 
+import html
 import json
 import math
 import shlex
@@ -52,8 +53,9 @@ def test_report_shows_the_figures_and_the_text(finished: Path) -> None:
     page = (finished / "report.html").read_text(encoding="utf-8")
     results = json.loads((finished / "results.json").read_text(encoding="utf-8"))
     assert page.count("<svg") == 6 and page.count("class='heat'") == 3
-    for name in ("the plan&#x27;s recipe", "MLM pseudo-log-likelihood", "the genie"):
+    for name in ("the first recipe", "MLM pseudo-log-likelihood", "the genie"):
         assert f"<th scope='row'>{name}" in page
+    assert page.count(html.escape(demo.ABOUT_RECIPES)) == 1
     assert f"{results['scorer']['mae']:.3f}" in page
 
 

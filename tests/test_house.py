@@ -31,6 +31,7 @@ LAYERS = [
     {"remake"},
     {"validation", "inspection"},
     {"demo"},
+    {"colours"},
     {"display"},
     {"terminal"},
     {"samples", "queue_view"},

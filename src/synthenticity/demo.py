@@ -32,7 +32,12 @@ from synthenticity.training.callbacks import TrainProgress
 from synthenticity.training.train import train
 
 WINDOW = 256
-PLAN = "the plan's recipe"
+PLAN = "the first recipe"
+ABOUT_RECIPES = (
+    "The scorer: a token head, whose mean a [CLS] head corrects. The first recipe: that of the "
+    'plan which started this project, a [CLS] head alone (head = "cls") on an encoder that is '
+    "frozen at first."
+)
 SHORT_NAMES = {"predict the mean": "mean", "character n-gram ridge": "ngram_ridge"}
 EFFORT = Effort(times=400, most_read=200, most_judged=128, passes=2, leaks=False)
 """What a demo has time for."""
@@ -145,7 +150,7 @@ def run_demo(out: Path, *, budget: str, view: View) -> dict[str, Any]:
     _make_data(stages.scorer, size.scorer_files, ("val", "test"), view)
     view.stage("a sequence scorer", commands[3])
     train(stages.scorer, out / "scorer", on_progress=view.update_train)
-    view.stage("the plan's own recipe, for comparison", commands[4])
+    view.stage(f"{PLAN}, for comparison", commands[4])
     train(stages.plan, out / "plan_recipe", on_progress=view.update_train)
     view.stage("everything before plays that nothing was trained on")
     found = _evaluate(out, stages)
@@ -159,7 +164,7 @@ def run_demo(out: Path, *, budget: str, view: View) -> dict[str, Any]:
         out / "report.html",
         found,
         title="Synthenticity report",
-        about=[_about(results)],
+        about=[_about(results), ABOUT_RECIPES],
         commands=commands,
     )
     return results

@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from synthenticity.colours import colours_of
 from synthenticity.data_card import int8_words, with_int8
 from synthenticity.display import (
     figures_table,
@@ -21,6 +22,7 @@ from synthenticity.display import (
     heat_legend,
     heat_text,
     histogram_line,
+    stacked_tables,
 )
 
 if TYPE_CHECKING:
@@ -297,25 +299,15 @@ class DemoView(View):
     @staticmethod
     def print_results(console: Console, results: dict[str, Any], out: Path) -> None:
         """Print the held-out figures, a coloured paragraph and where everything lies."""
-        table = Table(title="held-out plays, ratios 0.1-0.7", title_justify="left")
-        for column in ("", *DEMO_COLUMNS):
-            table.add_column(column, justify="left" if not column else "right")
-        rows = {
-            "scorer": results["scorer"],
-            "the plan's recipe (cls head, frozen, lr 1e-4)": results["plan_recipe"],
-            "predict the mean": results["baselines"]["mean"],
-            "character n-gram TF-IDF + ridge": results["baselines"]["ngram_ridge"],
-        }
-        for name, figures in rows.items():
-            cells = (figures.get(key) for key in DEMO_COLUMNS.values())
-            table.add_row(name, *("" if cell is None else f"{cell:.3f}" for cell in cells))
-        console.print(table)
-        sample = results["sample"]
+        for table in _demo_tables(results, console.width):
+            console.print(table)
+        sample, colours = results["sample"], colours_of(console)
         console.print()
-        console.print(sample_text(sample))
+        console.print(sample_text(sample, colours))
+        console.print()
+        console.print(heat_legend(colours))
         console.print(
-            f"\ntrue synthenticity {sample['true']:.3f}, predicted {sample['predicted']:.3f}   ",
-            heat_legend(),
+            f"true synthenticity {sample['true']:.3f}, predicted {sample['predicted']:.3f}"
         )
         console.print(
             f"\nreport   {out / 'report.html'}\nfigures  {out / 'results.json'}\n"
@@ -326,18 +318,32 @@ class DemoView(View):
         )
 
 
+def _demo_tables(results: dict[str, Any], width: int) -> list[Table]:
+    """Return the demo's figures, in tables of such a width."""
+    from synthenticity.demo import ABOUT_RECIPES, PLAN, SHORT_NAMES
+
+    rows = {"scorer": results["scorer"], PLAN: results["plan_recipe"]}
+    rows |= {name: results["baselines"][short] for name, short in SHORT_NAMES.items()}
+    columns = {
+        name: [f"{figures[key]:.3f}" if key in figures else "" for figures in rows.values()]
+        for name, key in DEMO_COLUMNS.items()
+    }
+    title = "held-out plays, ratios 0.1-0.7"
+    return stacked_tables(title, list(rows), columns, width, ABOUT_RECIPES)
+
+
 def _int8_figures(models: dict[str, dict[str, float]]) -> dict[str, str]:
     """Return what int8 changes of each model, in words."""
     return {name: int8_words(figures) for name, figures in models.items()}
 
 
-def sample_text(sample: dict[str, Any]) -> Text:
-    """Return the demo's paragraph on the colours of its token probabilities."""
+def sample_text(sample: dict[str, Any], colours: str | None) -> Text:
+    """Return the demo's paragraph in the colours of its token probabilities."""
     import numpy as np
 
     starts = np.arange(len(sample["text"]))
     offsets = np.stack([starts, starts + 1], axis=1)
-    return heat_text(sample["text"], offsets, np.array(sample["probabilities"]))
+    return heat_text(sample["text"], offsets, np.array(sample["probabilities"]), colours)
 
 
 def format_seconds(seconds: float) -> str:

@@ -158,11 +158,16 @@ def test_the_command_prints_a_table_and_writes_what_it_found(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("synthenticity.evaluation.evaluate.leak_alarms", lambda *_: [])
+    monkeypatch.setenv("COLUMNS", "80")
     command = ["evaluate", str(scorer_path), scorer_config.data_dir]
     assert cli.run([*command, "--out", str(tmp_path / "found.json")]) == cli.GOOD
     shown = capsys.readouterr()
     assert "character n-gram ridge" in shown.out and "judging" in shown.err
+    assert max(map(len, shown.out.splitlines())) <= 80 and "…" not in shown.out
     written = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
+    for system in written["rows"][0]["systems"].values():
+        assert f"{system['figures']['mae']:.4f}" in shown.out
+        assert "{:.3f}-{:.3f}".format(*system["intervals"]["mae"]) in shown.out
     assert cli.run([*command, "--json"]) == cli.GOOD
     assert json.loads(capsys.readouterr().out) == written
 

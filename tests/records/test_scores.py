@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from synthenticity.display import score_lines, shade
+from synthenticity.colours import heat_style
+from synthenticity.display import score_lines
 from synthenticity.errors import CompatibilityError, ConfigError, CorpusError
 from synthenticity.records import chunks
 from synthenticity.records.pages import score_page
@@ -285,14 +286,17 @@ def test_a_calibrated_scorer_gives_its_verdict_in_every_form(
     assert result.mean == pytest.approx(np.mean([s.synthenticity for s in scores[::2]]))
 
 
-def test_the_terminals_colours_are_those_of_the_probabilities(scorer_path: Path) -> None:
+@pytest.mark.parametrize("colours", ["truecolor", "256", "standard"])
+def test_the_terminals_colours_are_those_of_the_probabilities(
+    scorer_path: Path, colours: str
+) -> None:
     score = Scorer.from_pretrained(scorer_path, device="cpu").score("the king and his fool went")
-    (text, *_) = score_lines(score, heat=True)
+    (text, *_) = score_lines(score, heat=True, colours=colours)
     for place, token in enumerate(score.tokens):
         styles = [str(span.style) for span in text.spans if span.start <= place < span.end]
-        colour = shade(token.probability)
-        line = "underline " if token.probability >= 0.5 else ""
-        assert styles == ([f"{line}black on {colour}"] if colour else [])
+        style = heat_style(token.probability, colours)
+        assert styles == ([style] if style else [])
+        assert ("underline" in style) == (token.probability >= 0.5)
 
 
 def test_a_book_is_coloured_by_the_sentence(

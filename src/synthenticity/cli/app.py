@@ -91,8 +91,8 @@ def _range(given: str) -> tuple[int, int]:
         ) from None
 
 
-def console_for(*, stderr: bool = False, least_width: int = 0, plain: bool = False) -> "Console":
-    """Return a console on standard output, or error, at least so wide: longer lines wrap.
+def console_for(*, stderr: bool = False, plain: bool = False) -> "Console":
+    """Return a console on standard output, or error.
 
     A plain one has no colours and redraws nothing, as into a file.
     """
@@ -104,11 +104,9 @@ def console_for(*, stderr: bool = False, least_width: int = 0, plain: bool = Fal
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError
 
-    console = Pipe(
+    return Pipe(
         stderr=stderr, highlight=False, soft_wrap=True, force_terminal=False if plain else None
     )
-    console.width = max(console.width, least_width)
-    return console
 
 
 @contextmanager

@@ -133,6 +133,7 @@ def _to_json(refined: "Refinement", kept: "Round") -> dict[str, Any]:
 
 def _show(refined: "Refinement", kept: "Round", *, plain: bool) -> None:
     """Print the rounds and the text that is kept, as people read them."""
+    from synthenticity.colours import colours_of
     from synthenticity.display import heat_legend, heat_text
 
     if plain:
@@ -140,11 +141,12 @@ def _show(refined: "Refinement", kept: "Round", *, plain: bool) -> None:
         sys.stdout.write(kept.text)
         return
     console = console_for()
+    colours, score = colours_of(console), kept.score
     console.print(_table(refined, kept))
     console.print()
-    console.print(heat_text(kept.text, kept.score.offsets, kept.score.probabilities))
+    console.print(heat_text(kept.text, score.offsets, score.probabilities, colours))
     console.print()
-    console.print(heat_legend())
+    console.print(heat_legend(colours))
     first, now = refined.rounds[0].score.synthenticity, kept.score.synthenticity
     which = f"after round {kept.number}" if kept.number else "the draft: no round lowered its score"
     console.print(f"kept: {which}; synthenticity {first:.3f} -> [bold]{now:.3f}[/bold]")

@@ -81,12 +81,14 @@ def evaluate(
     if as_json:
         print(json.dumps(found))
         return code
-    from synthenticity.display import EVALUATION_WIDTH, evaluation_table, ringing_alarms
+    from synthenticity.display import evaluation_tables, ringing_alarms
 
-    wide = console_for(least_width=EVALUATION_WIDTH)
+    printed = console_for()
     for row in found["rows"]:
-        wide.print(evaluation_table(row))
-        wide.print(ringing_alarms(row), end="")
+        last = row is found["rows"][-1]
+        for table in evaluation_tables(row, printed.width, explained=last):
+            printed.print(table)
+        printed.print(ringing_alarms(row), end="")
     return code
 
 

@@ -155,10 +155,12 @@ def _score_one(
         sys.stdout.writelines(result.iter_json())
         print()
         return GOOD
+    from synthenticity.colours import colours_of
     from synthenticity.display import score_lines
 
     console = console_for(plain=plain)
-    for line in score_lines(result, heat=console.color_system is not None):
+    heat = console.color_system is not None
+    for line in score_lines(result, heat=heat, colours=colours_of(console)):
         console.print(line)
     if result.abstained is None and scorer.calibration is None:
         console_for(stderr=True, plain=plain).print(

@@ -148,9 +148,10 @@ def _shade(probability: float) -> str:
 
 
 _STYLE = """
-:root{color-scheme:light dark;--ink:#1c1e21;--paper:#fdfcfa;--line:#d9d6d0;--alarm:#a3200d}
+:root{color-scheme:light dark;--ink:#1c1e21;--paper:#fdfcfa;--line:#d9d6d0;--alarm:#a3200d;
+--shade:rgb(0 0 0/.22)}
 @media (prefers-color-scheme:dark){
-:root{--ink:#e6e3de;--paper:#17181b;--line:#3a3c41;--alarm:#ff9d88}}
+:root{--ink:#e6e3de;--paper:#17181b;--line:#3a3c41;--alarm:#ff9d88;--shade:rgb(255 255 255/.3)}}
 body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.55 system-ui,sans-serif}
 main{max-width:70rem;margin:0 auto;padding:2rem 1.2rem 4rem}
 h1{margin:.2rem 0 1rem;font-size:1.9rem}h2{margin-top:2.4rem}h3{margin:1.6rem 0 0;font-size:1rem}
@@ -162,10 +163,17 @@ th,td{padding:.3rem .6rem;border-bottom:1px solid var(--line);text-align:right;w
 tbody th,thead th:first-child{text-align:left}
 tbody th{font-weight:500;white-space:normal;min-width:11rem}
 thead th{font-size:.85rem;white-space:normal;vertical-align:bottom}
-.marked,.marked th{font-weight:700}.wide{overflow-x:auto}
+.marked,.marked th{font-weight:700}
+.wide{overflow-x:auto;background:
+linear-gradient(to left,var(--paper) 40%,transparent) right/3rem 100% no-repeat local,
+linear-gradient(to left,var(--shade),transparent) right/1.2rem 100% no-repeat scroll}
+.wide tr>:first-child{position:sticky;left:0;background:var(--paper)}
+@media (max-width:40rem){main{padding:1rem .8rem 3rem}table,thead th{font-size:.8rem}
+th,td{padding:.3rem .45rem}
+tbody th{min-width:6.5rem}.prose tbody th{min-width:5rem}.prose td{min-width:6rem}}
 .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:1.4rem}
-figure{margin:0;background:#fff;border:1px solid var(--line);border-radius:8px;padding:.6rem}
-figure svg{width:100%;height:auto}figcaption{color:#55595f;font-size:.85rem;text-align:center}
+figure{margin:0;border:1px solid var(--line);border-radius:8px;padding:.6rem}
+figure svg{width:100%;height:auto}figcaption{opacity:.8;font-size:.85rem;text-align:center}
 .facts{margin:1.2rem 0 .4rem;opacity:.8;font-size:.9rem}
 .heat{white-space:pre-wrap;overflow-wrap:anywhere;font:15px/1.8 ui-monospace,monospace;
 border-left:3px solid var(--line);padding-left:1rem}

@@ -2,6 +2,8 @@
 
 Colours are Okabe and Ito's (2008), which the colour-blind tell apart; lines differ in marker and
 dash, too, so that a page printed in grey can be read. Text is drawn as paths: a page needs no font.
+What is black or white elsewhere is `currentColor` here, on no background: a plot in a dark page is
+as readable as in a light one.
 """
 
 import io
@@ -16,7 +18,9 @@ from synthenticity.errors import MissingExtraError
 
 Floats = NDArray[np.floating]
 ACCENT, GREY = "#d55e00", "#8a8f98"
-COLOURS = (ACCENT, "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+INK = "#010203"
+"""Drawn in it is what becomes `currentColor`: no other part of a plot has this colour."""
+COLOURS = (ACCENT, "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", INK)
 MARKERS, DASHES = "osD^vPX", ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)), (0, (3, 1, 1, 1)))
 BINS = 10
 FEWEST = 20
@@ -54,7 +58,7 @@ def plot_reliability(probabilities: Floats, filled: NDArray[np.bool_]) -> str:
 def plot_errors(errors: Mapping[str, Sequence[Mapping[str, Any]]], dark: Sequence[str] = ()) -> str:
     """Return the mean absolute error by true ratio, a line for each of the names.
 
-    Each has a list of buckets with `from`, `to` and `mae`; `dark` are drawn in black.
+    Each has a list of buckets with `from`, `to` and `mae`; `dark` are drawn in the page's ink.
     """
     axes = _axes()
     for number, (name, buckets) in enumerate(errors.items()):
@@ -96,7 +100,7 @@ def plot_roc(scores: Floats, true: Floats) -> str:
 def plot_learning_curve(
     history: Sequence[tuple[int, float]], marks: Mapping[str, float], dark: Sequence[str] = ()
 ) -> str:
-    """Return errors by iteration, and horizontal lines with their names; `dark` ones in black."""
+    """Return errors by iteration, and named horizontal lines; `dark` ones in the page's ink."""
     axes = _axes()
     axes.plot(*zip(*history, strict=True), label="scorer", **_line(0))
     for number, (name, error) in enumerate(marks.items(), start=1):
@@ -145,7 +149,11 @@ def _axes(*, width: float = 4.6, height: float = 3.5) -> Any:
         raise MissingExtraError("The report's plots (matplotlib)", "eval") from None
     axes = Figure(figsize=(width, height), layout="constrained").subplots()
     axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
+    axes.spines[:].set_color(INK)
+    axes.tick_params(which="both", colors=INK)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.label.set_color(INK)
+    axes.grid(color=GREY, alpha=0.3)
     return axes
 
 
@@ -163,14 +171,16 @@ def _line(number: int, dark: bool = False) -> dict[str, Any]:
 
 def _legend(axes: Any, title: str | None = None) -> None:
     if axes.get_legend_handles_labels()[0]:
-        axes.figure.legend(
+        legend = axes.figure.legend(
             frameon=False,
+            labelcolor=INK,
             fontsize=8,
             title=title,
             title_fontsize=8,
             loc="outside upper center",
             ncols=2,
         )
+        legend.get_title().set_color(INK)
 
 
 def _svg(axes: Any) -> str:
@@ -180,4 +190,4 @@ def _svg(axes: Any) -> str:
     with rc_context({"svg.hashsalt": "synthenticity", "svg.fonttype": "path"}):
         axes.figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    return text[text.index("<svg") :].replace(INK, "currentColor")

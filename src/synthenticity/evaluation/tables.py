@@ -24,20 +24,20 @@ ABOUT_RATIOS = (
     "In brackets: 95 % intervals over documents."
 )
 OTHER_COLUMNS = {
-    "token AUROC": "token_auroc_filled_within",
-    "its precision": "token_average_precision_filled",
-    "token ECE": "token_ece",
     "untouched text": "human_mean",
     "doc. AUROC": "document_auroc",
     "alarms at 1 %": "human_alarms_at_1",
     "detected from": "detection_limit_at_1",
+    "token AUROC": "token_auroc_filled_within",
+    "its precision": "token_average_precision_filled",
+    "token ECE": "token_ece",
 }
 ABOUT_OTHERS = (
-    "Tokens and documents. Token AUROC: filled against other tokens, within sequences; its "
-    "precision: average precision, over all. Untouched text: the ratio that is said of it (0 is "
-    "right). Doc. AUROC: filled against untouched sequences. Alarms: untouched sequences above the "
-    "threshold that 1 % of the val split's exceed. Detected from: the ratio from which on nine of "
-    "ten are above it."
+    "Documents and tokens. Untouched text: the ratio that is said of it (0 is right). Doc. AUROC: "
+    "filled against untouched sequences. Alarms: untouched sequences above the threshold that 1 % "
+    "of the val split's exceed. Detected from: the ratio from which on nine of ten are above it. "
+    "Token AUROC: filled against other tokens, within sequences; its precision: average precision, "
+    "over all."
 )
 WITH_INTERVAL = ("mae", "mae_difference", "token_auroc_filled_within")
 
