@@ -302,9 +302,11 @@ def ringing_alarms(row: Mapping[str, Any]) -> Text:
 def format_figure(value: Any) -> str:
     """Return a figure as people read it.
 
-    >>> format_figure(0.123456), format_figure(12345), format_figure(True)
-    ('0.1235', '12,345', 'yes')
+    >>> format_figure(0.123456), format_figure(12345), format_figure(True), format_figure(None)
+    ('0.1235', '12,345', 'yes', '-')
     """
+    if value is None:
+        return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):

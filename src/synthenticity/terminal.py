@@ -176,7 +176,8 @@ class ScoreView(View):
         figures: dict[str, Any] = {"documents": progress.documents}
         if progress.all_characters:
             figures["done"] = f"{progress.characters / progress.all_characters:.0%}"
-        figures["documents/s"] = progress.new_documents / seconds
+        if progress.new_documents:  # none while the first chunk is scored
+            figures["documents/s"] = progress.new_documents / seconds
         figures["characters/s"] = progress.new_characters / seconds
         if progress.seconds_left is not None:
             figures["time left"] = format_seconds(progress.seconds_left)
