@@ -17,6 +17,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -36,24 +37,26 @@ from synthenticity.providers.file_line import FileLine
 from synthenticity.stream.meta import FINITE
 from synthenticity.workers import Pool, Workers, settle_libraries
 
-ROW_BYTES = 500_000
-"""About what a batch file of 800 sequences has."""
-TASK_SECONDS = 0.05, 0.1
-"""Of hashing, on a machine at rest."""
+TASK_SECONDS = 0.055
+"""Of hashing, on a machine at rest; 0.05 or a little more beside others."""
+RESULTS = 10_000, 500_000
+"""Bytes that hashing returns: of about 16 sequences, as many as a model fills in that time, and of
+a batch file of 800."""
 ROWS_OF_A_FILE = {"batch_size": 8, "batches_per_file": 2}
+BLOCK_WORDS = 62_500
 AHEAD = 2
 """Tasks given for each worker, as owners that read ahead do."""
 WAYS = ("loops", "processes", "Ray")
 
 
-def hashing(times: int) -> Callable[[int], bytes]:
-    """Build a maker of bytes that takes one processor and nothing else."""
+def hashing(times: int, size: int) -> Callable[[int], bytes]:
+    """Build a maker of so many bytes that takes one processor and nothing else."""
 
     def make(number: int) -> bytes:
-        block = number.to_bytes(8, "little") * (ROW_BYTES // 8)
+        block = number.to_bytes(8, "little") * BLOCK_WORDS
         for _ in range(times):
             seed = hashlib.sha256(block).digest()
-        return seed * (ROW_BYTES // len(seed))
+        return seed * (size // len(seed))
 
     return make
 
@@ -81,7 +84,7 @@ def looping(build: Callable[..., Callable[[int], bytes]], *given: Any) -> Callab
 def times_for(seconds: float) -> int:
     """Return how often a block is to be hashed for so many seconds."""
     began = time.perf_counter()
-    hashing(50)(0)
+    hashing(50, RESULTS[0])(0)
     return max(1, round(50 * seconds / (time.perf_counter() - began)))
 
 
@@ -179,15 +182,19 @@ def main() -> None:
     start = seconds_of_connecting()
     with tempfile.TemporaryDirectory() as folder, connected(Cluster()):
         config = dataclasses.replace(settings(Path(folder), "S", 0.3), **ROWS_OF_A_FILE)
-        works: dict[str, list[tuple[Any, tuple[Any, ...], int]]] = {
-            "hashing": [(hashing, (times_for(each),), options.tasks) for each in TASK_SECONDS],
-            "prepare": [(filing, (config,), options.files)],
+        times = times_for(TASK_SECONDS)
+        works: dict[str, list[tuple[str, Any, tuple[Any, ...], int]]] = {
+            "hashing": [
+                (f"hashing, {size // 1000} kB", hashing, (times, size), options.tasks)
+                for size in RESULTS
+            ],
+            "prepare": [("prepare", filing, (config,), options.files)],
         }
-        for work, (build, given, tasks) in ((w, kind) for w in options.works for kind in works[w]):
+        for name, build, given, tasks in chain(*(works[work] for work in options.works)):
             for workers in (1, 2):
                 bench = Bench(build, given, workers)
                 try:
-                    rows.append(measured(bench, work, options.rounds, tasks))
+                    rows.append(measured(bench, name, options.rounds, tasks))
                 finally:
                     bench.end()
     record.write(
@@ -196,8 +203,8 @@ def main() -> None:
         command="python benchmarks/ray_overhead.py",
         about="The same tasks made by as many processes at a time, a thread each: loops without an "
         "owner, worker processes, actors of a Ray cluster of this machine, all of one priority "
-        "(Ray's own for actors is lower: niceness 15). *hashing* takes a "
-        f"processor and returns {ROW_BYTES // 1000} kB; *prepare* makes a batch file of "
+        "(Ray's own for actors is lower: niceness 15). *hashing* takes a processor and returns so "
+        "much; *prepare* makes a batch file of "
         f"{ROWS_OF_A_FILE['batch_size'] * ROWS_OF_A_FILE['batches_per_file']} sequences of 256 "
         "characters by a model of 6 layers of 384. In turns, medians of "
         f"{options.rounds} rounds, ratios round by round (smallest to largest). The cluster itself "
