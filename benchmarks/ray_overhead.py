@@ -38,12 +38,13 @@ from synthenticity.stream.meta import FINITE
 from synthenticity.workers import Pool, Workers, settle_libraries
 
 TASK_SECONDS = 0.055
-"""Of hashing, on a machine at rest; 0.05 or a little more beside others."""
+"""Of hashing: a little more than the 50 ms that are asked for."""
 RESULTS = 10_000, 500_000
 """Bytes that hashing returns: of about 16 sequences, as many as a model fills in that time, and of
 a batch file of 800."""
 ROWS_OF_A_FILE = {"batch_size": 8, "batches_per_file": 2}
 BLOCK_WORDS = 62_500
+"""Of eight bytes: what is hashed again and again."""
 AHEAD = 2
 """Tasks given for each worker, as owners that read ahead do."""
 WAYS = ("loops", "processes", "Ray")

@@ -112,6 +112,23 @@ def test_device_and_arithmetic_are_those_of_both_models(
         assert wrong[1] in critique.said(cli.USER_ERROR, draft, *wrong)[1]
 
 
+def test_a_draft_of_which_the_scorer_abstains_stays_and_that_is_said(
+    critique: Critique, tmp_path: Path
+) -> None:
+    short = tmp_path / "short.txt"
+    short.write_text("the", encoding="utf-8")
+    said = critique.said(cli.GOOD, short, "--rounds", 2)[0]
+    assert "kept: the draft: the scorer abstains of every round" in said
+    assert said.count("abstained: too short: 3 tokens") == 1
+
+
+def test_a_draft_that_may_be_all_human_is_said_to_be(critique: Critique, draft: Path) -> None:
+    said = critique.said(cli.GOOD, draft, "--rounds", 1, "--json")[0]
+    low = json.loads(said)["rounds"][0]["interval"][0]
+    shown = critique.said(cli.GOOD, draft, "--rounds", 1)[0]
+    assert ("may be all human" in shown) == (low < 0.005)
+
+
 def test_what_cannot_be_improved_is_refused(
     critique: Critique, draft: Path, tmp_path: Path
 ) -> None:

@@ -170,6 +170,12 @@ def test_a_table_is_never_wider_than_the_console_and_cuts_no_figure(width: int) 
     assert (shown.count("┏") == 1) == (width >= 100)
 
 
+def test_marks_repeat_no_character_of_which_several_tokens_are_made() -> None:
+    text, offsets = "a\U0001f600b", np.array([[0, 1], [1, 2], [1, 2], [1, 2], [2, 3]])
+    shown = heat_text(text, offsets, np.array([0.1, 0.9, 0.1, 0.9, 0.1]), None).plain
+    assert "[[" in shown and shown.replace("[[", "").replace("]]", "") == text
+
+
 def test_a_long_text_shows_how_much_is_scored_and_a_short_one_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -183,7 +189,7 @@ def test_a_long_text_shows_how_much_is_scored_and_a_short_one_nothing(
     assert console.file.getvalue() == ""
     now[0] += 3
     view.update(0.25)
-    assert "scored 25%  time left 12s" in console.file.getvalue()
+    assert "scored 25%  time left 20s" in console.file.getvalue()
 
 
 @pytest.mark.parametrize("value", ["[bold]x[/bold]", "[/]"])

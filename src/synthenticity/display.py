@@ -112,7 +112,8 @@ def _likely_marked(
     turns = np.flatnonzero(np.diff(probabilities >= MACHINE, prepend=False, append=False))
     starts, ends = offsets[turns[::2], 0].tolist(), offsets[turns[1::2] - 1, 1].tolist()
     places = [place for pair in zip(starts, ends, strict=True) for place in pair]
-    pieces = text.divide(places)
+    # Tokens of one character have one place; what was divided off is not divided off again.
+    pieces = text.divide(np.maximum.accumulate(places).tolist() if places else [])
     return Text().join(
         [Text(piece.plain.join(LIKELY_MARKS)) if n % 2 else piece for n, piece in enumerate(pieces)]
     )

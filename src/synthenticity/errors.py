@@ -61,7 +61,8 @@ class MissingExtraError(SynthenticityError, ImportError):
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(
-            f'{what} needs the extra {extra}. Install it: pip install "synthenticity[{extra}]"'
+            f"{what}: the extra {extra} is not installed. Install it: "
+            f'pip install "synthenticity[{extra}]"'
         )
         self.what, self.extra = what, extra
 
@@ -71,16 +72,18 @@ class MissingExtraError(SynthenticityError, ImportError):
 
 @contextmanager
 def _no_bars() -> Iterator[None]:
-    """Within, transformers draws no progress bars."""
+    """Within, transformers draws no bars of its own; those of downloads, the hub's, stay.
+
+    Its public switch switches both.
+    """
     from transformers.utils import logging as bars
 
     drawn = bars.is_progress_bar_enabled()
-    bars.disable_progress_bar()
+    bars._tqdm_active = False
     try:
         yield
     finally:
-        if drawn:
-            bars.enable_progress_bar()
+        bars._tqdm_active = drawn
 
 
 @contextmanager

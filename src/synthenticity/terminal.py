@@ -213,14 +213,16 @@ class ScoreView(View):
 class TextView(View):
     """How much of one long text is scored, and the time left; nothing of a short one."""
 
-    _started: float | None = None
+    _first: tuple[float, float] | None = None
+    """When the first batch was done, and which share it was."""
 
     def update(self, share: float) -> None:
         """Draw that such a share of the text is scored."""
-        self._started = self._started or time.monotonic()
-        spent = time.monotonic() - self._started
+        self._first = self._first or (time.monotonic(), share)
+        began, first = self._first
+        spent = time.monotonic() - began
         if spent >= QUICK_SECONDS:
-            left = format_seconds(spent * (1 - share) / share)
+            left = format_seconds(spent * (1 - share) / (share - first))
             figures = {"scored": f"{share:.0%}", "time left": left}
             self.show(figures_table("score", figures), f"scored {share:.0%}  time left {left}")
 

@@ -20,7 +20,8 @@ NO_EVIDENCE = (
     "it any more."
 )
 
-NOTHING = 0.005
+SHOWN_AS_NOTHING = 0.005
+"""An interval that begins below is shown to begin at 0.00."""
 MAYBE_HUMAN = (
     "The draft may be all human (its interval begins at 0.00): what was remasked need not have "
     "been wrong."
@@ -56,7 +57,8 @@ def critique(
     keep: Annotated[
         Literal["best", "last"],
         Parameter(
-            help="The text of which round: of the lowest score, the draft's too, or the last."
+            help="The text of which round: of the lowest score that is none of which the scorer "
+            "abstains, the draft's too, or the last."
         ),
     ] = "best",
     seed: Annotated[int, Parameter(help="Of all chance; the same seed gives the same text.")] = 0,
@@ -118,7 +120,8 @@ def _read_draft(place: str) -> str:
     file = CorpusFile(Path(place), place, "text")
     text = "".join(decoded(read_blocks(file), file))
     if not text.strip():
-        raise CorpusError(f"{file}: is empty. Give a text to improve.")
+        blank = ", but for white space" if text else ""
+        raise CorpusError(f"{file}: is empty{blank}. Give a text to improve.")
     return text
 
 
@@ -148,14 +151,23 @@ def _show(refined: "Refinement", kept: "Round", *, plain: bool) -> None:
     console.print()
     console.print(heat_legend(colours))
     first, now = refined.rounds[0].score.synthenticity, kept.score.synthenticity
-    which = f"after round {kept.number}" if kept.number else "the draft: no round lowered its score"
-    console.print(f"kept: {which}; synthenticity {first:.3f} -> [bold]{now:.3f}[/bold]")
-    if refined.rounds[0].score.abstained is not None:
-        console.print("[bold]abstained[/bold]:", refined.rounds[0].score.abstained)
-    elif refined.rounds[0].score.interval[0] < NOTHING:
+    console.print(f"kept: {_which(refined, kept)}; synthenticity {first:.3f} -> [bold]{now:.3f}")
+    draft = refined.rounds[0].score
+    for reason in dict.fromkeys((draft.abstained, score.abstained)):
+        if reason is not None:
+            console.print("[bold]abstained[/bold]:", reason)
+    if draft.abstained is None and draft.interval[0] < SHOWN_AS_NOTHING:
         console.print(MAYBE_HUMAN)
     if kept.number:
         console.print(NO_EVIDENCE)
+
+
+def _which(refined: "Refinement", kept: "Round") -> str:
+    if kept.number:
+        return f"after round {kept.number}"
+    known = any(each.score.abstained is None for each in refined.rounds)
+    why = "no round lowered its score" if known else "the scorer abstains of every round"
+    return f"the draft: {why}"
 
 
 def _table(refined: "Refinement", kept: "Round") -> "Table":

@@ -195,9 +195,13 @@ class RayWorkers(Generic[Task, Made]):
             ) from None
 
     def _was_alive(self, worker: "_Worker[Task]") -> bool:
-        """Whether a dead worker still lived when it came to the first of its tasks."""
+        """Whether a dead worker still lived when it came to the first of its tasks; a sign that is
+        neither there nor lost is taken for one.
+        """
         try:
             self._ray.get(worker.sign_of_life, timeout=SIGN_SECONDS)
+        except self._ray.exceptions.GetTimeoutError:
+            return True
         except self._ray.exceptions.RayError:
             return False
         return True

@@ -108,7 +108,7 @@ def fill_corpus(
         cluster: on which chunks are filled instead; every node must see the models under the same
             names.
         licence: of the texts, for the card.
-        on_progress: called after each chunk.
+        on_progress: called after each chunk that is filled or was before.
 
     Raises:
         ConfigError: `out` exists.

@@ -110,7 +110,8 @@ def score_corpus(
         pages: a folder to be, of a heat map for each document and a gallery.
         cluster: on which chunks are scored instead; every node must see the scorer under the same
             name.
-        on_progress: called after each batch that is scored here, and after each chunk.
+        on_progress: called after each batch that is scored here, and after each chunk that is
+            scored or was before.
 
     Raises:
         ConfigError: `out` exists, or has another form.
@@ -147,10 +148,10 @@ def score_corpus(
 
         with output.owned():
             try:
-                line = scoring_line(scorer, task, cluster, progress.within)
-                del scorer  # beside a cluster, it would only take memory
                 if pages is not None:
                     begun.mkdir(exist_ok=True)
+                line = scoring_line(scorer, task, cluster, progress.within)
+                del scorer  # beside a cluster, it would only take memory
                 count = make_missing(line, chunks(source), output, keep=keep, pass_by=pass_by)
             finally:
                 output.clear_if_empty()

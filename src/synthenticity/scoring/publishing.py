@@ -156,7 +156,7 @@ def push_to_hub(
 
 
 def _why(error: Exception) -> str:
-    return (error.strerror or "") if isinstance(error, OSError) else str(error)
+    return str((isinstance(error, OSError) and error.strerror) or error)
 
 
 @contextmanager

@@ -147,7 +147,7 @@ def read_blocks(file: CorpusFile) -> Iterator[bytes]:
                 f"{file}: cannot be decompressed as {file.compression} ({one_line(error)}). "
                 "The file is cut or damaged; copy it again."
             ) from None
-        if not file.path.exists():
+        if isinstance(error, FileNotFoundError):
             raise CorpusError(f"{file}: is not there. Give the name of a file.") from None
         reason = getattr(error, "strerror", None) or one_line(error)
         raise CorpusError(f"{file}: cannot be read: {reason}.") from None
