@@ -626,7 +626,7 @@ def test_a_mistake_is_blamed_on_the_file_or_the_option_it_is_in(
     lines = complaint(capsys, "train", path, "--batch-size", 0).splitlines()
     assert any(f"{path}: unknown setting blok_size" in line for line in lines)
     assert any(f"{path}: temperature: -1 is not" in line for line in lines)
-    assert any("--batch-size: batch_size: 0 is not" in line for line in lines)
+    assert any("--batch-size: 0 is not" in line for line in lines)
 
 
 def test_the_summary_of_prepare_comes_after_the_live_view_has_gone(

@@ -199,7 +199,7 @@ def test_an_alarm_that_rings_is_printed_and_fails_the_command(
 @pytest.mark.parametrize(
     ("which", "said"),
     [
-        ("nowhere", "nowhere: holds no trained scorer"),
+        ("nowhere", "nowhere: is no folder"),
         ("data", "no/such/data: is no folder"),
         ("report", "is a folder. Give the name of a file"),
     ],
