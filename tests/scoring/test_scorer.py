@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 from transformers import BertConfig
+from transformers.utils import logging as bars
 
 from synthenticity.errors import CompatibilityError, ConfigError, CorpusError, ModelError
 from synthenticity.scoring.score import Score
@@ -325,6 +326,21 @@ def test_what_is_no_string_is_no_text(scorer: Scorer) -> None:
         scorer(["the king", "the \ud800 king"])
     with pytest.raises(CorpusError, match=r"got NoneType\. Give a string, or several"):
         scorer.score(None)  # type: ignore[call-overload]
+
+
+def test_loading_draws_no_bars_and_leaves_those_of_others(
+    scorer_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    drawn = bars.is_progress_bar_enabled()
+    bars.enable_progress_bar()
+    try:
+        Scorer.from_pretrained(scorer_path, device="cpu")
+        assert "Loading" not in capfd.readouterr().err and bars.is_progress_bar_enabled()
+        SequenceScorer.from_pretrained(str(scorer_path))
+        assert "Loading" in capfd.readouterr().err  # so it would have been seen
+    finally:
+        if not drawn:
+            bars.disable_progress_bar()
 
 
 def test_what_is_no_scorer_is_refused(mlm_path: Path, scorer_path: Path, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from synthenticity.providers.card import finite_set_card
 from synthenticity.providers.file_line import Name
 from synthenticity.providers.making import FileMaker, Places, find_places
 from synthenticity.providers.run import PrepareProgress, Run
+from synthenticity.stream.audit import SPLITS as KNOWN_SPLITS
 from synthenticity.stream.batch_queue import TRAIN, BatchQueue
 from synthenticity.stream.meta import FINITE, LIVE, Meta
 from synthenticity.stream.object_store import is_url
@@ -43,7 +44,6 @@ logger = logging.getLogger(__name__)
 SPLITS = ("train", "val")
 NO_SPACE = os.strerror(errno.ENOSPC)
 """What the tokenizers library says of a full disk, in an error of no type."""
-KNOWN_SPLITS = ("train", "val", "test")
 OUR_NAMES = (
     *("README.md", "config.toml", "summary.json", "tensorboard", "tokenizer", "quarantine"),
     *KNOWN_SPLITS,
